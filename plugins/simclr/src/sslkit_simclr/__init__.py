@@ -1,0 +1,41 @@
+"""SimCLR for sslkit: its views, backbone, head, objective and optimizer.
+
+The public names of the package. They load on first use, so that importing this page imports no torch; other
+plugins import from here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sslkit_simclr.lars import LARS
+    from sslkit_simclr.mlp import MLP
+    from sslkit_simclr.nt_xent import NTXent
+    from sslkit_simclr.resnet import simclr_resnet
+    from sslkit_simclr.two_crops import TwoCrops
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "LARS": "sslkit_simclr.lars",
+    "MLP": "sslkit_simclr.mlp",
+    "NTXent": "sslkit_simclr.nt_xent",
+    "TwoCrops": "sslkit_simclr.two_crops",
+    "simclr_resnet": "sslkit_simclr.resnet",
+}
+
+__all__ = ["LARS", "MLP", "NTXent", "TwoCrops", "simclr_resnet"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'sslkit_simclr' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,1 @@
+"""The pixel operations of the views: pure functions on tensors, with all randomness in their arguments."""

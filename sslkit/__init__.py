@@ -1,0 +1,137 @@
+"""sslkit: self-supervised vision pretraining and evaluation, from plugins and recipes.
+
+The whole public API is on this page. Names load on first use, so that `import sslkit` stays light; plugins and
+sslkit's own components import from here and from nowhere else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sslkit.builtin.backbones.timm import timm_backbone as timm_backbone
+    from sslkit.builtin.data.image_folder import ImageFolder as ImageFolder
+    from sslkit.builtin.data.shapes import Shapes as Shapes
+    from sslkit.builtin.data.torchvision_sets import TorchvisionSets as TorchvisionSets
+    from sslkit.builtin.evaluations.knn import knn as knn
+    from sslkit.builtin.evaluations.linear import linear as linear
+    from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
+    from sslkit.builtin.optimizers.adamw import adamw as adamw
+    from sslkit.builtin.optimizers.sgd import sgd as sgd
+    from sslkit.builtin.schedules.constant import constant as constant
+    from sslkit.builtin.schedules.cosine import cosine as cosine
+    from sslkit.engine.artifact import load_backbone as load_backbone
+    from sslkit.engine.evaluate import evaluate as evaluate
+    from sslkit.engine.features import FrozenModel as FrozenModel
+    from sslkit.engine.features import embed_folder as embed_folder
+    from sslkit.engine.interfaces import Backbone as Backbone
+    from sslkit.engine.interfaces import Batch as Batch
+    from sslkit.engine.interfaces import Data as Data
+    from sslkit.engine.interfaces import Dataset as Dataset
+    from sslkit.engine.interfaces import Evaluation as Evaluation
+    from sslkit.engine.interfaces import Exporter as Exporter
+    from sslkit.engine.interfaces import Features as Features
+    from sslkit.engine.interfaces import Head as Head
+    from sslkit.engine.interfaces import Loss as Loss
+    from sslkit.engine.interfaces import LossOutput as LossOutput
+    from sslkit.engine.interfaces import Method as Method
+    from sslkit.engine.interfaces import Normalisation as Normalisation
+    from sslkit.engine.interfaces import Objective as Objective
+    from sslkit.engine.interfaces import Outcome as Outcome
+    from sslkit.engine.interfaces import Pretrained as Pretrained
+    from sslkit.engine.interfaces import Progress as Progress
+    from sslkit.engine.interfaces import Schedule as Schedule
+    from sslkit.engine.interfaces import Tree as Tree
+    from sslkit.engine.interfaces import Views as Views
+    from sslkit.engine.pretrain import PretrainState as PretrainState
+    from sslkit.engine.pretrain import pretrain as pretrain
+    from sslkit.engine.randomness import sample_keys as sample_keys
+    from sslkit.engine.randomness import seeded as seeded
+    from sslkit.engine.randomness import uniforms as uniforms
+    from sslkit.engine.run import RunInfo as RunInfo
+    from sslkit.engine.run import run as run
+    from sslkit.errors import DataError as DataError
+    from sslkit.errors import NonFiniteError as NonFiniteError
+    from sslkit.errors import PluginError as PluginError
+    from sslkit.errors import RecipeError as RecipeError
+    from sslkit.errors import RunError as RunError
+    from sslkit.errors import SslkitError as SslkitError
+    from sslkit.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+    from sslkit.images import BadImageError as BadImageError
+    from sslkit.images import find_images as find_images
+    from sslkit.images import open_image as open_image
+    from sslkit.recipe.resolve import Recipe as Recipe
+    from sslkit.recipe.resolve import load_recipe as load_recipe
+    from sslkit.registry.discover import Registry as Registry
+    from sslkit.registry.hookspecs import hookimpl as hookimpl
+    from sslkit.registry.register import Register as Register
+    from sslkit.text import did_you_mean as did_you_mean
+    from sslkit.text import duration as duration
+    from sslkit.text import one_line as one_line
+    from sslkit.text import safe_text as safe_text
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "sslkit.builtin.backbones.timm": ("timm_backbone",),
+    "sslkit.builtin.data.image_folder": ("ImageFolder",),
+    "sslkit.builtin.data.shapes": ("Shapes",),
+    "sslkit.builtin.data.torchvision_sets": ("TorchvisionSets",),
+    "sslkit.builtin.evaluations.knn": ("knn",),
+    "sslkit.builtin.evaluations.linear": ("linear",),
+    "sslkit.builtin.methods.joint_embedding": ("JointEmbedding",),
+    "sslkit.builtin.optimizers.adamw": ("adamw",),
+    "sslkit.builtin.optimizers.sgd": ("sgd",),
+    "sslkit.builtin.schedules.constant": ("constant",),
+    "sslkit.builtin.schedules.cosine": ("cosine",),
+    "sslkit.engine.artifact": ("load_backbone",),
+    "sslkit.engine.evaluate": ("evaluate",),
+    "sslkit.engine.features": ("FrozenModel", "embed_folder"),
+    "sslkit.engine.interfaces": (
+        "Backbone",
+        "Batch",
+        "Data",
+        "Dataset",
+        "Evaluation",
+        "Exporter",
+        "Features",
+        "Head",
+        "Loss",
+        "LossOutput",
+        "Method",
+        "Normalisation",
+        "Objective",
+        "Outcome",
+        "Pretrained",
+        "Progress",
+        "Schedule",
+        "Tree",
+        "Views",
+    ),
+    "sslkit.engine.pretrain": ("PretrainState", "pretrain"),
+    "sslkit.engine.randomness": ("sample_keys", "seeded", "uniforms"),
+    "sslkit.engine.run": ("RunInfo", "run"),
+    "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
+    "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "find_images", "open_image"),
+    "sslkit.recipe.resolve": ("Recipe", "load_recipe"),
+    "sslkit.registry.discover": ("Registry",),
+    "sslkit.registry.hookspecs": ("hookimpl",),
+    "sslkit.registry.register": ("Register",),
+    "sslkit.text": ("did_you_mean", "duration", "one_line", "safe_text"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'sslkit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,64 @@
+"""`sslkit` and `python -m sslkit`: picks a command, and turns a user's mistake into one line and exit code 2."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from sslkit.cli import parser
+from sslkit.errors import SslkitError
+from sslkit.text import safe_text
+
+EXIT_MISTAKE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Instead of the process's own.
+
+    Returns:
+        0; 2 for a user's mistake; 75 for a run that a signal stopped in good order; 130 for Ctrl-C.
+    """
+    namespace = _parse(arguments)
+    try:
+        code: int = namespace.run(namespace)
+        sys.stdout.flush()
+        return code
+    except SslkitError as error:
+        if namespace.verbose:
+            raise
+        for line in str(error).splitlines():
+            print(f"error: {safe_text(line)}", file=sys.stderr)  # noqa: T201
+        return getattr(error, "exit_code", EXIT_MISTAKE)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader, such as head -1, has gone
+        _silence_stdout()
+        return 0
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse, taking `key=value` overrides wherever they stand; argparse alone wants them right after the recipe."""
+    commands = parser()
+    namespace, rest = commands.parse_known_args(arguments)
+    overrides = [word for word in rest if "=" in word and not word.startswith("-")]
+    if rest and (len(overrides) < len(rest) or not hasattr(namespace, "overrides")):
+        unknown = next(word for word in rest if word not in overrides or not hasattr(namespace, "overrides"))
+        commands.error(f"unknown argument {unknown!r}; see: sslkit {namespace.command} --help")
+    if overrides:
+        namespace.overrides = [*namespace.overrides, *overrides]
+    return namespace
+
+
+def _silence_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What a run says at the terminal: the plan, progress, the table of scores, and what to do next.
+
+On a terminal a live progress bar; elsewhere plain lines, at most some dozens, without escapes or carriage returns.
+Always attached by `sslkit run`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from sslkit import duration, hookimpl, safe_text
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sslkit import Outcome, PretrainState, RunInfo
+
+_PLAIN_LINES: Final = 60  # of progress in a whole pretraining, where there is no terminal
+_SETTLING_STEPS: Final = 5  # before an estimate: the first steps allocate and warm up
+_WIDTH: Final = 110  # of tables in a file, where no terminal says
+
+
+class Console:
+    """Writes to standard output.
+
+    A reader that has gone, such as `head -1`, ends the words and not the run.
+    """
+
+    def __init__(self) -> None:
+        self._live = sys.stdout.isatty()
+        self._rich = RichConsole(
+            file=sys.stdout, width=None if self._live else _WIDTH, highlight=False, no_color=not self._live
+        )
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._run: RunInfo | None = None
+        self._started = 0.0
+        self._first_step = 0
+        self._estimated = False
+        self._rate = 0.0
+        self._wait = 0.0
+
+    def say(self, line: object) -> None:
+        """Write one line."""
+        self._write(Text(safe_text(line)))
+
+    @hookimpl
+    def sslkit_run_start(self, run: RunInfo) -> None:
+        """Show the plan."""
+        self._run = run
+        width = max(len(label) for label, _ in run.plan)
+        for label, value in run.plan:
+            self.say(f"{label:>{width}}  {value}")
+        self.say(f"{'run folder':>{width}}  {run.folder}")
+
+    @hookimpl
+    def sslkit_pretrain_start(self, state: PretrainState) -> None:
+        """Begin to count."""
+        self._started = time.monotonic()
+        self._first_step = state.step
+        if 0 < state.step < state.total_steps:
+            self.say(f"going on after step {state.step:,}")
+        if self._live and state.step < state.total_steps:
+            self._progress = Progress(
+                TextColumn("epoch {task.fields[epoch]}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("loss {task.fields[loss]}  {task.fields[speed]}  {task.fields[wait]}"),
+                TimeRemainingColumn(),
+                console=self._rich,
+                transient=True,
+            )
+            self._progress.start()
+            self._task = self._progress.add_task(
+                "", total=state.total_steps, completed=state.step, epoch="1", loss="…", speed="", wait=""
+            )
+
+    @hookimpl
+    def sslkit_metrics(self, state: PretrainState, record: dict[str, float]) -> None:
+        """Show one step's numbers."""
+        step = int(record["step"])
+        share = 0.1  # smoothing: about the last ten steps
+        self._rate += (record["images_per_second"] - self._rate) * (1.0 if self._rate == 0.0 else share)
+        self._wait += (record["data_wait"] - self._wait) * share
+        loss = f"{record['loss']:.4f}"
+        speed, wait = f"{self._rate:,.0f} images/s", f"data wait {self._wait * 1000:.0f} ms"
+        if not self._estimated and step - self._first_step >= _SETTLING_STEPS:
+            self._estimated = True
+            seconds = (state.total_steps - step) * state.batch_size / self._rate
+            self.say(f"expected: {duration(seconds)} of pretraining at {speed}")
+        if self._progress is not None:
+            epoch = f"{int(record['epoch']) + 1}/{state.epochs}"
+            self._progress.update(self._task, completed=step, epoch=epoch, loss=loss, speed=speed, wait=wait)
+        elif not self._live and (step % max(1, -(-state.total_steps // _PLAIN_LINES)) == 0):
+            left = (state.total_steps - step) * state.batch_size / self._rate
+            self.say(
+                f"step {step:,}/{state.total_steps:,}  epoch {int(record['epoch']) + 1}/{state.epochs}  loss {loss}  "
+                f"{speed}  {wait}  {duration(left)} left"
+            )
+        if step == state.total_steps:
+            self._close()
+            self.say(f"pretrained in {duration(time.monotonic() - self._started)}, last loss {loss}")
+
+    @hookimpl
+    def sslkit_checkpoint_saved(self, path: Path) -> None:
+        """Nothing is said of a checkpoint: silence means that it is there."""
+
+    @hookimpl
+    def sslkit_evaluation_end(self, name: str, outcome: Outcome) -> None:
+        """Show one score as it comes."""
+        self.say(f"{name}: {outcome.headline} {_percent(outcome.metrics[outcome.headline])}")
+
+    @hookimpl
+    def sslkit_run_failed(self, error: BaseException) -> None:
+        """Leave the terminal as it was, and say how to go on."""
+        self._close()
+        if self._run is not None:
+            self.say(
+                f"the run so far is in {self._run.folder}; the same command with --into {self._run.folder} goes on"
+            )
+
+    @hookimpl
+    def sslkit_run_end(self, summary: dict[str, Any]) -> None:
+        """Show the table of scores and how to load the backbone."""
+        assert self._run is not None
+        if summary["results"]:
+            self._write(_score_table(self._run))
+        self.say(f"done in {duration(summary['seconds'])}; everything is in {self._run.folder}")
+        self.say("to use the backbone:")
+        self.say("    import sslkit")
+        self.say(f'    backbone = sslkit.load_backbone("{self._run.folder}")  # images in [0, 1] -> features')
+
+    def _close(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _write(self, what: Text | Table) -> None:
+        try:
+            self._rich.print(what, soft_wrap=isinstance(what, Text))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            self._rich.quiet = True
+
+
+def _score_table(run: RunInfo) -> Table:
+    evaluations = list(dict.fromkeys((result.evaluation, result.data) for result in run.results))
+    several = len({data for _, data in evaluations}) > 1
+    table = Table(title=f"{run.name}: test scores", title_justify="left")
+    table.add_column("features")
+    for evaluation, data in evaluations:
+        headline = next(r.outcome.headline for r in run.results if r.evaluation == evaluation)
+        table.add_column(f"{evaluation} {headline}" + (f"\n{data}" if several else ""), justify="right")
+    for title in dict.fromkeys(result.title for result in run.results):
+        scores = {(r.evaluation, r.data): r.outcome for r in run.results if r.title == title}
+        cells = [
+            _percent(scores[key].metrics[scores[key].headline]) if key in scores else "" for key in evaluations
+        ]
+        table.add_row(safe_text(title), *cells)
+    return table
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"

@@ -1,0 +1,288 @@
+"""Ten classes of drawn shapes, made on the spot: a data set of 0 bytes to start with.
+
+Enters: how many images of which size. Leaves: uint8 images, labels, and the factors that each image was made
+from. Called by the engine for the recipe's data tables; the quick-start and many tests run on it.
+
+A class is one of five shapes with one of two textures: a striped disc, a checked star. All else is nuisance:
+colours, light on dark or dark on light, position, scale, rotation, angle and phase of the texture, background.
+So raw pixels say next to nothing about the class, while a network that is taught to ignore the nuisances finds it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from annotated_types import Ge
+from torch import Tensor
+
+from sslkit import DataError, did_you_mean, sample_keys, uniforms
+from sslkit.builtin.data.tables import ImageTable
+
+Array = npt.NDArray[np.float32]
+
+_VERSION = 1  # of the drawing below; part of the fingerprint, so that changed images are noticed
+_SHAPES = ("disc", "square", "triangle", "cross", "ring")
+_TEXTURES = ("striped", "checked")
+_BACKGROUNDS = ("gradient", "clouds", "clutter")
+_CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in _TEXTURES)
+_SPLITS = {"train": 0, "validation": 1, "test": 2}
+
+_CHUNK = 256  # images drawn at a time: their intermediate planes stay in the processor's cache
+_CLOUD = 5  # random tones along each side of a clouded background
+_SPECKS = 6  # blobs on a cluttered background, each with a place, a size and a tone
+
+# One random number per image and name; the value says into how many steps `factors` divides it.
+_FACTORS = {
+    "x": 4,
+    "y": 4,
+    "scale": 4,
+    "rotation": 4,
+    "polarity": 2,
+    "hue": 8,
+    "background_hue": 8,
+    "background": len(_BACKGROUNDS),
+    "background_angle": 4,
+    "texture_angle": 4,
+    "texture_period": 4,
+    "texture_phase": 4,
+    "texture_phase_across": 4,
+    "tone": 4,
+    "background_tone": 4,
+}
+_NUM_DRAWS = len(_FACTORS) + _CLOUD**2 + 4 * _SPECKS
+
+
+class Shapes:
+    """Textured shapes, drawn on the spot: ten classes, five shapes times two textures.
+
+    The same options give the same images everywhere, and an image depends on its split, its number and the seed
+    only: a larger set begins with the images of a smaller one. Every ten images in a row hold each class once.
+    Pretraining takes the images of the train split.
+
+    Args:
+        image_size: Side of the square images, pixels.
+        num_train: Images of the train split.
+        num_validation: Images of the validation split.
+        num_test: Images of the test split.
+        seed: Another number, other images.
+
+    Attributes:
+        num_classes: 10.
+        class_names: `striped disc`, `checked disc`, `striped square`, ...
+    """
+
+    num_classes = 10
+    class_names = _CLASSES
+
+    def __init__(
+        self,
+        *,
+        image_size: Annotated[int, Ge(16)] = 32,
+        num_train: Annotated[int, Ge(1)] = 6000,
+        num_validation: Annotated[int, Ge(1)] = 1000,
+        num_test: Annotated[int, Ge(1)] = 5000,
+        seed: int = 0,
+    ) -> None:
+        self._size = image_size
+        self._counts = {"train": num_train, "validation": num_validation, "test": num_test}
+        self._seed = seed
+        self._drawn: dict[str, ImageTable] = {}
+
+    def split(self, name: str) -> ImageTable:
+        """Return the split `pretrain` (which is `train`), `train`, `validation` or `test`.
+
+        Raises:
+            DataError: There is no such split.
+        """
+        name = _split_name(name)
+        if name not in self._drawn:
+            labels, draws = self._draws(name)
+            self._drawn[name] = ImageTable(
+                torch.from_numpy(draw_images(labels, draws, self._size)),
+                labels,
+                name=f"shapes/{name}",
+                made_from=f"shapes {_VERSION} {name} {self._counts[name]} {self._size} {self._seed}",
+            )
+        return self._drawn[name]
+
+    def table(self, name: str) -> Tensor:
+        """Return all images of a split, uint8 [n, 3, image_size, image_size]."""
+        return self.split(name).images
+
+    def factors(self, name: str) -> dict[str, npt.NDArray[np.int64]]:
+        """Return what each image of a split was made from, int64 [n] per factor.
+
+        `shape` and `texture` make the class, `background` is one of gradient, clouds and clutter; the others
+        are continuous and come as the number of their quantile, of `texture_angle` the number of its quarter.
+        """
+        labels, draws = self._draws(_split_name(name))
+        steps = {factor: (draws[factor] * count).astype(np.int64) for factor, count in _FACTORS.items()}
+        return {"shape": labels // len(_TEXTURES), "texture": labels % len(_TEXTURES), **steps}
+
+    def _draws(self, name: str) -> tuple[npt.NDArray[np.int64], dict[str, Array]]:
+        count = self._counts[name]
+        # The split takes the place of the epoch among the arguments of the hash: other split, other images.
+        keys = sample_keys(self._seed, _SPLITS[name], np.arange(-(-count // 10) * 10))
+        numbers = uniforms(keys, 1, _NUM_DRAWS + 1)[:, 0]
+        # Ranks within each ten of a random number: every class once, in random order.
+        order = numbers[:, -1].reshape(-1, 10).argsort(axis=1).reshape(-1)[:count].astype(np.int64)
+        return order, _named(numbers[:count])
+
+
+def _split_name(name: str) -> str:
+    if name == "pretrain":
+        return "train"
+    if name not in _SPLITS:
+        raise DataError(f"shapes has no split {name!r}{did_you_mean(name, ['pretrain', *_SPLITS])}")
+    return name
+
+
+def _named(numbers: Array) -> dict[str, Array]:
+    """Split uniform numbers [n, K] by name: [n] per factor, clouds [n, 5, 5], specks [n, 4, 6]."""
+    named = {factor: numbers[:, column] for column, factor in enumerate(_FACTORS)}
+    clouds = len(_FACTORS) + np.arange(_CLOUD**2)
+    specks = len(_FACTORS) + _CLOUD**2 + np.arange(4 * _SPECKS)
+    named["clouds"] = numbers[:, clouds].reshape(-1, _CLOUD, _CLOUD)
+    named["specks"] = numbers[:, specks].reshape(-1, 4, _SPECKS)
+    return named
+
+
+def draw_images(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: int) -> npt.NDArray[np.uint8]:
+    """Return images of the given classes.
+
+    Args:
+        labels: int64 [n], 0 to 9.
+        draws: The random numbers of each image, in [0, 1): [n] per factor, `clouds` [n, 5, 5], `specks` [n, 4, 6].
+        size: Side, pixels.
+
+    Returns:
+        uint8 [n, 3, size, size].
+    """
+    images = np.empty((len(labels), 3, size, size), dtype=np.uint8)
+    for start in range(0, len(labels), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        images[part] = _draw(labels[part], {name: values[part] for name, values in draws.items()}, size)
+    return images
+
+
+def _draw(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: int) -> npt.NDArray[np.uint8]:
+    """Draw one chunk. The image spans -1 to 1 both ways, y downwards; brightness and colour run from 0 to 1."""
+    d = {name: values[:, None, None] for name, values in draws.items() if values.ndim == 1}
+    pixel = np.float32(2 / size)
+    ticks = (np.arange(size, dtype=np.float32) + 0.5) * pixel - 1
+    scale = _between(d["scale"], 0.38, 0.6)
+    free = 0.95 - 1.2 * scale  # how far the centre may be from the middle: less for a large shape
+    x = ticks[None, None, :] - free * _between(d["x"], -1, 1)
+    y = ticks[None, :, None] - free * _between(d["y"], -1, 1)
+    along, across = _rotated(x, y, _between(d["rotation"], -0.5, 0.5))
+    distance = _distances(labels // len(_TEXTURES), along / scale, across / scale) * scale
+    cover = np.clip(0.5 - distance / pixel, 0, 1)
+
+    texture = _textures(labels % len(_TEXTURES), x, y, d, pixel)
+    background = _backgrounds(ticks, draws, d)
+    inside = _between(d["tone"], 0.35, 0.65) + 0.32 * texture
+    outside = _between(d["background_tone"], 0.3, 0.7) + 0.25 * background
+    grey = outside + cover * (inside - outside)
+
+    colour = _chroma(draws["hue"])[:, :, None, None] * cover[:, None]
+    colour += _chroma(draws["background_hue"])[:, :, None, None] * (1 - cover[:, None])
+    return np.rint(np.clip(grey[:, None] + colour, 0, 1) * 255).astype(np.uint8)
+
+
+def _distances(shapes: npt.NDArray[np.int64], x: Array, y: Array) -> Array:
+    """Return how far each point lies outside the outline, negative inside: [n, S, S].
+
+    All shapes have the area 4, that of the square with corners at (+-1, +-1): none is known by its brightness.
+    """
+    distances = np.empty_like(x)
+    for number, name in enumerate(_SHAPES):
+        chosen = shapes == number
+        distances[chosen] = _OUTLINES[name](x[chosen], y[chosen])
+    return distances
+
+
+def _disc(x: Array, y: Array) -> Array:
+    return np.hypot(x, y) - np.float32(np.sqrt(4 / np.pi))
+
+
+def _square(x: Array, y: Array) -> Array:
+    return np.maximum(np.abs(x), np.abs(y)) - 1
+
+
+def _triangle(x: Array, y: Array) -> Array:
+    inner = np.float32(np.sqrt(4 / np.sqrt(27)))  # radius of the circle that touches all three sides
+    slanted = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y
+    return np.maximum(slanted, y) - inner
+
+
+def _cross(x: Array, y: Array) -> Array:
+    half = np.float32(1 / np.sqrt(5))  # half the width of an arm: five squares make a cross
+    x, y = np.abs(x), np.abs(y)
+    return np.minimum(np.maximum(x - 3 * half, y - half), np.maximum(x - half, y - 3 * half))
+
+
+def _ring(x: Array, y: Array) -> Array:
+    outer = np.float32(np.sqrt(16 / (3 * np.pi)))  # the hole has half the radius
+    return np.abs(np.hypot(x, y) - 0.75 * outer) - 0.25 * outer
+
+
+_OUTLINES = {"disc": _disc, "square": _square, "triangle": _triangle, "cross": _cross, "ring": _ring}
+
+
+def _textures(
+    textures: npt.NDArray[np.int64], x: Array, y: Array, d: dict[str, Array], pixel: np.float32
+) -> Array:
+    """Return -1 to 1, [n, S, S]: both textures are half dark, half light, with edges one pixel wide."""
+    period = _between(d["texture_period"], 0.3, 0.4)
+    along, across = _rotated(x, y, d["texture_angle"] * np.float32(np.pi))
+    waves = np.cos(2 * np.pi * (along / period + d["texture_phase"]))
+    checked = textures == 1
+    crossing = across[checked] / period[checked] + d["texture_phase_across"][checked]
+    waves[checked] *= np.cos(2 * np.pi * crossing)
+    return np.clip(waves * (period / (np.pi * pixel)), -1, 1)
+
+
+def _backgrounds(ticks: Array, draws: dict[str, Array], d: dict[str, Array]) -> Array:
+    """Return -1 to 1, [n, S, S]: a slope, soft clouds, or blobs."""
+    kinds = (draws["background"] * len(_BACKGROUNDS)).astype(np.int64)
+    angle = d["background_angle"] * np.float32(2 * np.pi)
+    planes = ticks[None, None, :] * np.cos(angle) + ticks[None, :, None] * np.sin(angle)
+
+    clouds = kinds == _BACKGROUNDS.index("clouds")
+    weights = _interpolation(ticks)
+    planes[clouds] = weights @ (2 * draws["clouds"][clouds] - 1) @ weights.T
+
+    clutter = kinds == _BACKGROUNDS.index("clutter")
+    x, y, radius, tone = np.moveaxis(draws["specks"][clutter], 1, 0)[..., None, None]
+    for speck in range(_SPECKS):
+        away = np.hypot(ticks[None, None, :] - (2 * x[:, speck] - 1), ticks[None, :, None] - (2 * y[:, speck] - 1))
+        blob = np.clip((_between(radius[:, speck], 0.1, 0.35) - away) / (ticks[1] - ticks[0]) + 0.5, 0, 1)
+        planes[clutter] = planes[clutter] * (1 - blob) + (2 * tone[:, speck] - 1) * blob
+    return planes
+
+
+def _interpolation(ticks: Array) -> Array:
+    """Return weights [S, 5] that blend five tones smoothly over -1 to 1."""
+    place = (ticks[:, None] + 1) / 2 * (_CLOUD - 1) - np.arange(_CLOUD, dtype=np.float32)
+    near = np.clip(1 - np.abs(place), 0, 1)
+    return near * near * (3 - 2 * near)
+
+
+def _chroma(hue: Array) -> Array:
+    """Return a colour of no brightness, [n, 3]: adding it to a grey leaves the luma as it was."""
+    turns = hue[:, None] - np.array([0, 1 / 3, 2 / 3], dtype=np.float32)
+    wave = np.cos(2 * np.pi * turns)
+    luma = wave @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Source: ITU-R BT.601
+    return np.float32(0.22) * (wave - luma[:, None])
+
+
+def _rotated(x: Array, y: Array, angle: Array) -> tuple[Array, Array]:
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return x * cosine + y * sine, y * cosine - x * sine
+
+
+def _between(uniform: Array, low: float, high: float) -> Array:
+    return low + (high - low) * uniform

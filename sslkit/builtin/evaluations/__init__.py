@@ -1,0 +1,1 @@
+"""Evaluations: what frozen features are worth."""

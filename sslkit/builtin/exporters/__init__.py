@@ -1,0 +1,1 @@
+"""Exporters: a pretrained backbone in the format of another library."""

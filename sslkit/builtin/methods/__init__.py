@@ -1,0 +1,1 @@
+"""Methods: how a batch of views becomes a loss."""

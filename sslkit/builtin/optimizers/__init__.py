@@ -1,0 +1,1 @@
+"""Optimizers: ordinary ones of torch, built from the two groups that the engine makes."""

@@ -1,0 +1,101 @@
+"""The entry of sslkit's own components: names, string targets and one line each, nothing imported.
+
+Enters: the `register` of the registry. Leaves: one row per component under the namespace `builtin`. Called by
+plugin discovery, in code rather than through metadata, so that a damaged installation cannot disable it. Never
+imports torch: `sslkit plugins` must answer at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sslkit import hookimpl
+
+if TYPE_CHECKING:
+    from sslkit import Register
+
+SSLKIT_API = 1
+
+
+@hookimpl
+def sslkit_register(register: Register) -> None:
+    """Register every component that comes with sslkit.
+
+    Args:
+        register: Takes a name, a string target `module:attribute` and a summary, one method per kind.
+    """
+    register.method(
+        "joint_embedding",
+        "sslkit.builtin.methods.joint_embedding:JointEmbedding",
+        summary="Backbone on all views at once, then a head, then an objective on the projections.",
+    )
+    register.backbone(
+        "timm",
+        "sslkit.builtin.backbones.timm:timm_backbone",
+        summary="Any model of timm with pooled features and without a classifier.",
+    )
+    register.data(
+        "shapes",
+        "sslkit.builtin.data.shapes:Shapes",
+        summary="A procedural set of textured shapes: nothing to download, colour and place are nuisances.",
+    )
+    register.data(
+        "image_folder",
+        "sslkit.builtin.data.image_folder:ImageFolder",
+        summary="A folder of images, with one subfolder per class if there are labels.",
+    )
+    register.data(
+        "torchvision_sets",
+        "sslkit.builtin.data.torchvision_sets:TorchvisionSets",
+        summary="The classification sets of torchvision, with the splits that the literature uses.",
+    )
+    register.evaluation(
+        "linear",
+        "sslkit.builtin.evaluations.linear:linear",
+        summary="A linear classifier on frozen features, its learning rate chosen on validation images.",
+    )
+    register.evaluation(
+        "knn",
+        "sslkit.builtin.evaluations.knn:knn",
+        summary="Weighted vote of the nearest training images by cosine similarity, exact.",
+    )
+    register.optimizer(
+        "sgd",
+        "sslkit.builtin.optimizers.sgd:sgd",
+        summary="Stochastic gradient descent with momentum.",
+    )
+    register.optimizer(
+        "adamw",
+        "sslkit.builtin.optimizers.adamw:adamw",
+        summary="Adam with decoupled weight decay.",
+    )
+    register.schedule(
+        "cosine",
+        "sslkit.builtin.schedules.cosine:cosine",
+        summary="Linear warm-up from zero, then one cosine down to a final factor.",
+    )
+    register.schedule(
+        "constant",
+        "sslkit.builtin.schedules.constant:constant",
+        summary="The base value throughout, after an optional linear warm-up.",
+    )
+    register.exporter(
+        "timm",
+        "sslkit.builtin.exporters.timm:export_timm",
+        summary='A folder that `timm.create_model("local-dir:...", pretrained=True)` loads, verified by doing so.',
+    )
+    register.callback(
+        "console",
+        "sslkit.builtin.callbacks.console:Console",
+        summary="Progress and results at the terminal; always attached.",
+    )
+    register.callback(
+        "jsonl",
+        "sslkit.builtin.callbacks.jsonl:Jsonl",
+        summary="One line of metrics.jsonl per step; always attached.",
+    )
+    register.callback(
+        "tensorboard",
+        "sslkit.builtin.callbacks.tensorboard:TensorBoard",
+        summary="Metrics and scores as TensorBoard scalars.",
+    )

@@ -1,0 +1,1 @@
+"""Schedules: pure functions from progress to a factor."""

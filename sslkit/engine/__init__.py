@@ -1,0 +1,1 @@
+"""The engine: builds what a recipe names, pretrains and evaluates it. It knows interfaces, never a method."""

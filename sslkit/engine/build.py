@@ -1,0 +1,245 @@
+"""From a checked recipe to components, all of them before the first file is written.
+
+Enters: a `Recipe` and where the data is. Leaves: a `Build`: the pretraining, the evaluations with their data, exporters.
+A missing transfer set shows here, not after 100 epochs. Called by `run`, and by `check --build`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslkit.engine.artifact import component_card, load_backbone, load_into, rebuild_backbone
+from sslkit.engine.features import FrozenModel
+from sslkit.engine.fit import MisfitError
+from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
+from sslkit.engine.pretrain import Pretraining, assemble
+from sslkit.engine.randomness import component_seed, seeded
+from sslkit.errors import PluginError, RunError, SslkitError
+from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.text import one_line
+
+
+@dataclass(frozen=True)
+class BuiltEvaluation:
+    """One [[evaluate]] table, built.
+
+    Attributes:
+        name: The component's name.
+        data_name: The data component's name.
+    """
+
+    name: str
+    data_name: str
+    evaluation: Evaluation
+    data: Data
+    plan: EvaluatePlan
+
+
+@dataclass
+class Build:
+    """Everything that a recipe names, ready to run.
+
+    Attributes:
+        pretraining: None for a recipe that only evaluates.
+        model: The weights to evaluate, for a recipe that only evaluates.
+        untrained: The backbone before training, if an evaluation compares with it.
+        cards: How the artifact names the components of backbone and head.
+        exporters: (name, exporter).
+        derived: What follows from the recipe and the data.
+    """
+
+    pretraining: Pretraining | None
+    model: FrozenModel | None
+    untrained: FrozenModel | None
+    evaluations: list[BuiltEvaluation]
+    cards: dict[str, dict[str, Any] | None]
+    exporters: list[tuple[str, Exporter]]
+    derived: dict[str, Any] = field(default_factory=dict)
+
+
+def build(
+    recipe: Recipe, *, data_root: Path | None = None, device: torch.device, workers: int | None = None
+) -> Build:
+    """Build every component of a recipe and open all of its data.
+
+    Raises:
+        SslkitError: Something does not exist, is empty, or does not fit; names the recipe's key.
+    """
+    data: dict[str, Data] = {}
+    pretraining, untrained, model = None, None, None
+    cards: dict[str, dict[str, Any] | None] = {"backbone": None, "head": None}
+    wants_untrained = any("random" in plan.baselines for plan in recipe.evaluate)
+    if recipe.pretrain is not None:
+        plan = recipe.pretrain
+        data["pretrain.data"] = open_data(plan.data, data_root, recipe.seed)
+        pretraining, initial = _build_pretraining(
+            recipe, plan, data["pretrain.data"], device, workers, keep_initial=wants_untrained
+        )
+        cards = {part: _card(getattr(plan, part)) for part in ("backbone", "head")}
+        if initial is not None:
+            untrained = pretraining.freeze(initial)
+    elif recipe.weights is not None:
+        model = load_backbone(recipe.weights, device=str(device), workers=workers)
+        model.seed = recipe.seed
+        if wants_untrained:
+            with seeded(component_seed(recipe.seed, "pretrain.backbone")):
+                initial = rebuild_backbone(recipe.weights)
+            untrained = FrozenModel(initial, **model.settings())
+    evaluations = [_build_evaluation(evaluation, data, data_root, recipe.seed) for evaluation in recipe.evaluate]
+    exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
+    result = Build(pretraining, model, untrained, evaluations, cards, exporters)
+    if pretraining is not None:
+        result.derived = _derived(pretraining)
+        _require_same_derived(recipe, result.derived)
+    return result
+
+
+def _build_pretraining(
+    recipe: Recipe,
+    plan: PretrainPlan,
+    data: Data,
+    device: torch.device,
+    workers: int | None,
+    *,
+    keep_initial: bool,
+) -> tuple[Pretraining, nn.Module | None]:
+    seed = recipe.seed
+    views = built(plan.views, seed)
+    method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
+    initial = copy.deepcopy(method.backbone) if keep_initial else None
+    if plan.weights is not None:
+        load_into(method.backbone, plan.weights)
+    with naming_the_size(plan.views):
+        pretraining = assemble(
+            method,
+            data,
+            views,
+            lambda groups: plan.optimizer.build(params=groups),
+            epochs=plan.epochs,
+            batch_size=plan.batch_size,
+            learning_rate=plan.optimizer.keys["learning_rate"],
+            learning_rate_scaling=plan.optimizer.keys["learning_rate_scaling"],
+            weight_decay=plan.optimizer.keys["weight_decay"],
+            schedules={name: built(choice, seed) for name, choice in plan.schedules.items()},
+            normalisation=normalisation_of(plan.data),
+            precision=plan.precision,
+            seed=seed,
+            device=device,
+            workers=workers,
+            checkpoint_every_steps=plan.checkpoint_every_steps,
+            checkpoint_every_epochs=plan.checkpoint_every_epochs,
+            callbacks=[built(choice, seed) for choice in plan.callbacks],
+        )
+    return pretraining, initial
+
+
+def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes: int | None) -> Any:
+    """Build backbone, head, objective and the method that joins them.
+
+    Each is constructed under a seed of its own place in the recipe: adding a probe must not move the initial weights.
+    """
+    backbone = None if plan.backbone is None else built(plan.backbone, seed)
+    if backbone is not None and not isinstance(getattr(backbone, "feature_dim", None), int):
+        raise PluginError(f"{plan.backbone.component.name} has no integer feature_dim")  # type: ignore[union-attr]
+    head = None if plan.head is None else built(plan.head, seed, in_dim=getattr(backbone, "feature_dim", None))
+    engine = {"num_samples": num_samples, "num_classes": num_classes}
+    objective = None
+    if plan.objective is not None:
+        dim = getattr(head, "out_dim", None) or getattr(backbone, "feature_dim", None)
+        objective = built(plan.objective, seed, dim=dim, **engine)
+    parts = {"backbone": backbone, "head": head, "objective": objective}
+    given = {name: part for name, part in parts.items() if part is not None}
+    return built(plan.method, seed, **given, **engine)
+
+
+def normalisation_of(data: Choice) -> Normalisation | None:
+    """Return what a data table's `normalize` says."""
+    declared = data.keys["normalize"]
+    if declared is None:
+        return None
+    if len(declared.mean) != len(declared.std):
+        raise RunError(f"{data.path}.normalize: {len(declared.mean)} means, but {len(declared.std)} deviations")
+    return Normalisation(declared.mean, declared.std)
+
+
+def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
+    """Build a data component; its root is the recipe's `folder` below the data root."""
+    folder = choice.keys["folder"]
+    root = (data_root or Path()) / Path(folder or ".").expanduser()
+    opened: Data = built(choice, seed, root=root)
+    return opened
+
+
+def _build_evaluation(
+    plan: EvaluatePlan, opened: dict[str, Data], data_root: Path | None, seed: int
+) -> BuiltEvaluation:
+    choice = plan.data
+    if choice is not None:
+        # The same table twice is the same data: features are extracted once for both.
+        key = repr((choice.component.name, choice.keys, choice.options))
+        if key not in opened:
+            opened[key] = open_data(choice, data_root, seed)
+        data = opened[key]
+        name = choice.component.name
+    else:
+        data = opened["pretrain.data"]
+        name = "pretrain.data"
+    for split in ("train", "test"):
+        if len(data.split(split)) == 0:
+            raise RunError(f"{plan.evaluation.path}: the {split} split is empty")
+    return BuiltEvaluation(plan.evaluation.component.name, name, built(plan.evaluation, seed), data, plan)
+
+
+def built(choice: Choice, seed: int, **engine: Any) -> Any:
+    """Build a component under the seed of its place; a fault names the place."""
+    with seeded(component_seed(seed, choice.path)):
+        try:
+            return choice.build(**engine)
+        except SslkitError as error:
+            raise type(error)(f"{choice.path} ({choice.component.name}): {error}") from None
+        except (TypeError, ValueError) as error:
+            raise PluginError(f"{choice.path} ({choice.component.name}): {one_line(error)}") from error
+
+
+@contextmanager
+def naming_the_size(views: Choice) -> Iterator[None]:
+    """Name the recipe's key behind an image size that the backbone refuses."""
+    try:
+        yield
+    except MisfitError as error:
+        keys = [key for key, value in views.options.items() if value == error.size and not isinstance(value, bool)]
+        raise RunError(f"{views.path}.{keys[0]} = {error.size}: {error}" if keys else str(error)) from None
+
+
+def _card(choice: Choice | None) -> dict[str, Any] | None:
+    return None if choice is None else component_card(choice.component.name, choice.options)
+
+
+def _derived(pretraining: Pretraining) -> dict[str, Any]:
+    order = pretraining.order
+    return {
+        "num_images": order.num_images,
+        "steps_per_epoch": order.steps_per_epoch,
+        "total_steps": order.steps_per_epoch * pretraining.epochs,
+        "learning_rate": pretraining.learning_rate,
+        "world_size": 1,
+    }
+
+
+def _require_same_derived(recipe: Recipe, derived: Mapping[str, Any]) -> None:
+    """Refuse a resolved recipe whose rates or steps would come out otherwise than in the run it records."""
+    changed = [
+        f"{key} was {recipe.derived[key]}, is {value}"
+        for key, value in derived.items()
+        if key in recipe.derived and recipe.derived[key] != value
+    ]
+    if changed:
+        raise RunError(f"{recipe.source} [derived]: {'; '.join(changed)}; delete [derived] to run it all the same")

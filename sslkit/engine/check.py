@@ -1,0 +1,118 @@
+"""What `sslkit check --build` finds: every component built without storage, the data opened.
+
+Enters: a checked recipe. Leaves: lines for a reader, or the error that a run would stop with. Nothing is trained or
+written. Called by the `check` command.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+
+from sslkit.engine.batches import Source, complete_views, sample_views
+from sslkit.engine.build import build_method, built, naming_the_size, normalisation_of, open_data
+from sslkit.engine.fit import require_fit
+from sslkit.engine.interfaces import Data
+from sslkit.engine.order import Order
+from sslkit.engine.pretrain import parameter_groups
+from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
+from sslkit.registry.options import signature_of
+
+_SPLITS: Final = ("pretrain", "train", "validation", "test")
+_STAND_IN: Final = 256  # pixels; the image used where no data is opened
+
+
+def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
+    """Build a recipe's components and open its data.
+
+    Args:
+        recipe: The checked recipe.
+        data_root: What `folder` keys are below; without it, data that reads a folder is not opened.
+
+    Returns:
+        What was found, line by line.
+
+    Raises:
+        SslkitError: What a run would stop with.
+    """
+    lines: list[str] = []
+    data = None
+    if recipe.pretrain is not None:
+        data = _opened(recipe.pretrain.data, data_root, recipe.seed, lines)
+        lines += _check_pretraining(recipe.pretrain, data, recipe.seed)
+    for plan in recipe.evaluate:
+        if plan.data is not None:
+            _opened(plan.data, data_root, recipe.seed, lines)
+        elif data is not None:
+            data.split("train"), data.split("test")
+        built(plan.evaluation, recipe.seed)
+    for choice in recipe.export:
+        built(choice, recipe.seed)
+    return lines
+
+
+def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int) -> list[str]:
+    views = complete_views(built(plan.views, seed))
+    source = Source([(_stand_in(), -1)] * 2) if data is None else Source.of(data, views)  # type: ignore[arg-type]
+    if data is not None:
+        Order(seed, len(source.dataset), plan.batch_size)
+    shapes = [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]
+    num_classes = None if data is None else data.num_classes
+    method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
+    with naming_the_size(plan.views):
+        require_fit(method.backbone, shapes, normalisation_of(plan.data))
+    plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))
+    for choice in (*plan.schedules.values(), *plan.callbacks):
+        built(choice, seed)
+    sizes = ", ".join(f"{channels} x {height} x {width}" for channels, height, width in dict.fromkeys(shapes))
+    millions = sum(parameter.numel() for parameter in method.backbone.parameters()) / 1e6
+    return [
+        f"views: {len(shapes)} of {sizes}",
+        f"backbone: {millions:.2f} M parameters, features of {method.backbone.feature_dim}",
+    ]
+
+
+def _method_without_storage(plan: PretrainPlan, seed: int, num_samples: int, num_classes: int | None) -> Any:
+    try:
+        with torch.device("meta"):
+            return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
+    except (NotImplementedError, RuntimeError):  # a component that reads a value while it is constructed
+        return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
+
+
+def _opened(choice: Choice, data_root: Path | None, seed: int, lines: list[str]) -> Data | None:
+    reads_folder = "root" in signature_of(choice.component).engine
+    if reads_folder and data_root is None and not Path(choice.keys["folder"] or "").is_absolute():
+        lines.append(f"{choice.path}: not opened; say --data-root DIR")
+        return None
+    data = open_data(choice, data_root, seed)
+    lines.append(f"{choice.path}: {choice.component.name}, {_classes(data)}")
+    for name in _SPLITS:
+        try:
+            dataset = data.split(name)
+        except Exception:  # a split that is not there is no fault: which ones are needed is checked elsewhere
+            continue
+        lines.append(f"  {name}: {len(dataset):,} images, the first {_size(dataset[0][0])}")
+    return data
+
+
+def _classes(data: Data) -> str:
+    if data.num_classes is None:
+        return "no labels"
+    names = list(data.class_names or ())
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{data.num_classes} classes" + (f": {shown}" if shown else "")
+
+
+def _size(image: Any) -> str:
+    if isinstance(image, Image.Image):
+        return f"{image.width} x {image.height} pixels"
+    return " x ".join(map(str, image.shape))
+
+
+def _stand_in() -> Image.Image:
+    return Image.fromarray(np.zeros((_STAND_IN, _STAND_IN, 3), dtype=np.uint8))

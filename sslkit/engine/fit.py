@@ -1,0 +1,90 @@
+"""Whether a backbone takes the views' images and returns what it says, found out without computing anything.
+
+Enters: a backbone and the shapes of the views. Leaves: nothing, or one line with the nearest sizes that would do. Runs on
+a copy without storage (torch's meta device). Called by `pretrain.assemble` and `build`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import torch
+from torch import nn
+
+from sslkit.engine.interfaces import Normalisation
+from sslkit.errors import PluginError, RunError
+from sslkit.text import one_line
+
+Shape = tuple[int, ...]
+
+_LARGEST: Final = 1024  # pixels; where the search for a size that fits gives up
+
+
+class MisfitError(RunError):
+    """A backbone that refuses the views' image size.
+
+    Args:
+        message: What and which sizes would do.
+        size: The refused side, pixels.
+    """
+
+    def __init__(self, message: str, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+def require_fit(backbone: nn.Module, shapes: Sequence[Shape], normalisation: Normalisation | None = None) -> None:
+    """Check that a backbone takes images of these shapes, (C, h, w), and keeps its promise of `feature_dim`.
+
+    Raises:
+        MisfitError: It refuses an image size or channel count.
+        RunError: The normalisation has other channels.
+        PluginError: It has no `feature_dim`, or returns another shape than [N, feature_dim].
+    """
+    feature_dim = getattr(backbone, "feature_dim", None)
+    if not isinstance(feature_dim, int):
+        raise PluginError(f"backbone {type(backbone).__name__} has no integer feature_dim")
+    channels = shapes[0][0]
+    if normalisation is not None and len(normalisation.mean) not in (1, channels):
+        raise RunError(f"normalize has {len(normalisation.mean)} channels, the views have {channels}")
+    meta = copy.deepcopy(backbone).to("meta").eval()
+    for shape in dict.fromkeys(shapes):
+        returned = _try(meta, shape)
+        if isinstance(returned, NotImplementedError):  # an operation without a meta form: nothing can be told
+            continue
+        if isinstance(returned, Exception):
+            raise MisfitError(_refusal(meta, shape, returned), shape[1])
+        if returned != (2, feature_dim):
+            raise PluginError(
+                f"backbone {type(backbone).__name__} returned shape {list(returned)} for 2 images; it promises "
+                f"feature_dim = {feature_dim}, so [2, {feature_dim}]"
+            )
+
+
+def _refusal(meta: nn.Module, shape: Shape, error: Exception) -> str:
+    channels, height, width = shape
+    nearest = " and ".join(str(size) for size in _sizes_that_fit(meta, channels, height))
+    advice = f"; the nearest sizes it takes: {nearest} pixels" if nearest else ""
+    return f"pretrain.backbone does not take the views' images of {channels} x {height} x {width}: {one_line(error)}{advice}"
+
+
+def _sizes_that_fit(meta: nn.Module, channels: int, size: int) -> Iterable[int]:
+    """Yield the nearest smaller and larger side that the backbone takes."""
+    for direction in (-1, 1):
+        near = (size + direction * step for step in range(1, 33))
+        far = (16 * multiple for multiple in range(1, _LARGEST // 16 + 1))
+        beyond = sorted((s for s in far if (s - size) * direction > 32), key=lambda s: abs(s - size))
+        for candidate in (*near, *beyond):
+            if candidate >= 8 and not isinstance(_try(meta, (channels, candidate, candidate)), Exception):
+                yield candidate
+                break
+
+
+def _try(meta: nn.Module, shape: Shape) -> Shape | Exception:
+    try:
+        with torch.no_grad():
+            return tuple(meta(torch.empty((2, *shape), device="meta")).shape)
+    except Exception as error:
+        return error

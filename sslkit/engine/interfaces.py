@@ -1,0 +1,252 @@
+"""The contracts between the engine and components. Structural: no base class, nothing to inherit.
+
+Shapes, once for the whole project: B images of the local batch, V views, N = V * B, C, H, W an image,
+D a feature, P a projection, K random numbers per view. `batch_size` is always global.
+
+Called by nobody at run time: these are the types that `build` checks and the rest of the engine relies on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+Tree: TypeAlias = Any
+"""Tensors [b, ...] in any nesting of lists, tuples and dicts."""
+
+
+class LossOutput(NamedTuple):
+    """A loss with what there is to say about it.
+
+    Attributes:
+        loss: Scalar to minimise.
+        metrics: Scalars to log, detached; names become columns of `metrics.jsonl`.
+    """
+
+    loss: Tensor
+    metrics: dict[str, Tensor]
+
+
+Loss: TypeAlias = Tensor | tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a pretraining stands. Everything scheduled is a pure function of it.
+
+    Attributes:
+        step: Steps done before this one, from 0.
+        total_steps: Steps of the whole pretraining.
+        steps_per_epoch: Steps of one pass over the data; a fraction is allowed.
+    """
+
+    step: int
+    total_steps: int
+    steps_per_epoch: float
+
+    @property
+    def epoch(self) -> int:
+        """Number of the current epoch, from 0."""
+        return int(self.step / self.steps_per_epoch)
+
+    @property
+    def fraction(self) -> float:
+        """Share of the pretraining that is done, 0 to 1."""
+        return self.step / self.total_steps
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a method sees in one step.
+
+    Attributes:
+        views: V tensors [B, C, h, w]: what the view generator made, after the normalisation that belongs to the
+            backbone, if it has one; sizes may differ between views (global crops first).
+        indices: int64 [B], positions in the dataset.
+        labels: int64 [B], -1 where there is none; or int8 [B, classes] with 1 present, 0 absent, -1 difficult.
+        progress: Where the pretraining stands.
+    """
+
+    views: list[Tensor]
+    indices: Tensor
+    labels: Tensor
+    progress: Progress
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, part: slice) -> Batch:
+        """Return the samples of a slice, all views of each."""
+        return replace(
+            self,
+            views=[view[part] for view in self.views],
+            indices=self.indices[part],
+            labels=self.labels[part],
+        )
+
+
+class Views(Protocol):
+    """Makes V views of every image, in three parts: draws on the host, pixels in the worker and on the device.
+
+    Optional: `whole_images = True` says that `prepare` returns the image as it is, ([1, C, H, W],): then equal-
+    sized sets need no loader. A generator may instead have only `prepare(image) -> V images`; the engine then
+    seeds Python, numpy and torch from the sample's key around it.
+    """
+
+    num_views: int
+
+    def draw(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
+        """Return every random number of the views, float32 [B, V, K], from one key per sample (uint64 [B])."""
+
+    def prepare(self, image: Any, draws: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
+        """Return uint8 [v, C, S, S] per output size, from one PIL or uint8 [C, H, W] image and draws [V, K]."""
+
+    def apply(self, groups: Sequence[Tensor], draws: Tensor) -> list[Tensor]:
+        """Return V tensors [B, C, h, w] in [0, 1] from uint8 [B, v, C, S, S] per size; pure, fixed shapes."""
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """A module with `forward [N, C, h, w] -> [N, D]`; the part kept after pretraining.
+
+    Optional: `no_weight_decay() -> names` (timm's convention).
+    """
+
+    feature_dim: int
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return features h, [N, D]."""
+
+
+@runtime_checkable
+class Head(Protocol):
+    """A module with `forward [N, D] -> [N, P]`, made by `(in_dim, *, ...)`."""
+
+    out_dim: int
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return projections z, [N, P]."""
+
+
+class Objective(Protocol):
+    """Any callable; it declares by name what it wants beside the projections: labels, indices, progress.
+
+    `rank_local = True` says that it gathers other ranks' projections itself.
+    """
+
+    def __call__(self, projections: list[Tensor]) -> Loss:
+        """Return the loss of V projections [B, P], float32."""
+
+
+class Dataset(Protocol):
+    """A map-style dataset of (image, label): image PIL (from `sslkit.open_image`) or uint8 [C, H, W]; label int.
+
+    Optional: `fingerprint() -> str`, equal as long as paths, sizes and labels are; `describe(index) -> str`,
+    the name of an image in messages.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
+
+
+class Data(Protocol):
+    """A data component, made by `(root, *, ...)` or `(*, ...)`.
+
+    Optional: `table(name) -> uint8 [n, C, H, W] | None` for small equal-sized sets; `on_bad_image`, "raise" or
+    "replace"; `factors(name) -> {name: int64 [n]}`, ground truth beside the label.
+    """
+
+    num_classes: int | None
+    class_names: Sequence[str] | None
+
+    def split(self, name: str) -> Dataset:
+        """Return the split `pretrain`, `train`, `validation` or `test`; DataError if there is none."""
+
+
+class Method(Protocol):
+    """A module that turns a batch into a loss: either `forward(batch)`, or `embed` and `loss`.
+
+    `embed(batch)` is per sample, replayable and changes nothing but BatchNorm statistics; `loss(embeddings,
+    batch)` runs once a step on the rank's whole batch. Optional: `after_backward(progress)`,
+    `after_step(progress)`.
+    """
+
+    backbone: nn.Module
+
+    def __call__(self, batch: Batch) -> Loss: ...
+
+
+Schedule: TypeAlias = Callable[[Progress], float]
+"""A factor on a base value; a pure function of the progress."""
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Per-channel mean and standard deviation of images in [0, 1]; part of the backbone artifact."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """Return the function images [N, C, h, w] -> (images - mean) / std, its constants already on `device`."""
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
+        return lambda images: (images - mean) / std
+
+
+@dataclass
+class Outcome:
+    """What one evaluation found.
+
+    Attributes:
+        headline: The name of the metric that stands for the evaluation.
+        metrics: Metric name to value; accuracies are fractions.
+        predictions: Arrays to keep beside the scores, one entry per test image: `predicted`, `label`, ...
+    """
+
+    headline: str
+    metrics: dict[str, float]
+    predictions: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+
+
+class Features(NamedTuple):
+    """Features of one split: values float32 [n, D], labels int64 [n], on the CPU."""
+
+    values: Tensor
+    labels: Tensor
+
+
+class Pretrained(Protocol):
+    """Frozen weights as an evaluation sees them: what to measure, and the modules behind it.
+
+    Attributes:
+        backbone: The module, in eval mode, without gradients.
+        head: The projection head, or None.
+        normalisation: What the engine applies before the backbone, or None.
+        input_size: Side of the square images that the backbone is fed, pixels.
+        device: Where it lives.
+        seed: The run's seed, for whatever the evaluation draws.
+    """
+
+    backbone: nn.Module
+    head: nn.Module | None
+    normalisation: Normalisation | None
+    input_size: int
+    device: torch.device
+    seed: int
+
+    def features(self, data: Data, split: str) -> Features:
+        """Return the measured layer's features of a split, computed once however many evaluations ask."""
+
+
+Evaluation: TypeAlias = Callable[[Pretrained, Data], Outcome]
+Exporter: TypeAlias = Callable[[Pretrained, Path], list[Path]]
+OptimizerFactory: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], torch.optim.Optimizer]

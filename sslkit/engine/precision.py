@@ -1,0 +1,29 @@
+"""Where autocast begins and ends. Called by `step` and `features`."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+logger = logging.getLogger("sslkit")
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a forward pass of this precision runs.
+
+    Args:
+        precision: `float32`, or `bf16`: products in bfloat16, sums and weights in float32. There is no fp16:
+            its loss scaler has to wait for the device in every step.
+        device: Where the pass runs.
+    """
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def warn_if_slow(precision: str, device: torch.device) -> None:
+    """Say so when bf16 on this processor will be slower than float32."""
+    if precision == "bf16" and device.type == "cpu":
+        logger.warning('precision = "bf16" on a CPU can be ten times slower than "float32"')

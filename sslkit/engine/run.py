@@ -1,0 +1,387 @@
+"""A run: from a recipe to a folder with a pretrained backbone and its scores.
+
+Build everything, then create the folder, then pretrain, then evaluate. Enters: a recipe and where things are. Leaves: a
+`RunInfo` with results, and the run folder. Called by `sslkit run` and from Python; continuing is the same call again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pluggy
+import torch
+
+import sslkit
+from sslkit.engine.artifact import save_artifact
+from sslkit.engine.build import Build, build
+from sslkit.engine.evaluate import Result, measure, subjects
+from sslkit.engine.features import FrozenModel
+from sslkit.engine.pretrain import train
+from sslkit.engine.stops import Stopped, Stops
+from sslkit.errors import PluginError, RunError
+from sslkit.recipe.resolve import Recipe, load_recipe
+from sslkit.recipe.write import resolved_toml, resolved_tree
+from sslkit.registry.hookspecs import callback_manager
+from sslkit.run_folder import new_folder, read_json, require_writable, write_json, write_text
+from sslkit.text import one_line
+
+logger = logging.getLogger("sslkit")
+
+# What may change between a run and its continuation: how long, and what is measured afterwards.
+_MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
+               "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs")  # fmt: skip
+
+
+@dataclass
+class RunInfo:
+    """One execution of a recipe, as callbacks see it.
+
+    Attributes:
+        name: The recipe's name.
+        folder: Where everything is written.
+        recipe: The checked recipe.
+        device: Where it runs.
+        plan: (label, value) rows that say what will happen.
+        results: Of the evaluations so far.
+        model: The frozen weights, once pretraining is over.
+        complete: The run had already been finished.
+    """
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    device: torch.device
+    plan: list[tuple[str, str]]
+    results: list[Result] = field(default_factory=list)
+    model: FrozenModel | None = None
+    complete: bool = False
+
+
+def run(
+    recipe: Recipe | str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data_root: str | Path | None = None,
+    runs: str | Path = "runs",
+    into: str | Path | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    deterministic: bool = False,
+    watchers: Sequence[Any] = (),
+) -> RunInfo:
+    """Run a recipe: pretrain, evaluate, export.
+
+    Args:
+        recipe: A checked recipe, or the path of one.
+        overrides: Changes such as `pretrain.batch_size=512`, if a path is given.
+        data_root: Folder that the recipe's `folder` keys are below.
+        runs: Where new run folders are created.
+        into: Create this very folder, or continue the run in it, or say that it is complete.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        workers: Loader processes; None chooses.
+        deterministic: Refuse operations that may give other bits each time.
+        watchers: Callbacks beside the recipe's own; the command line's console is one.
+
+    Raises:
+        SslkitError: The recipe, data or folder has a fault; nothing was written if it could be known before.
+        Stopped: A signal asked for it; the same call goes on.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RunError("this version trains in one process; start it without torchrun")
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(recipe, overrides)
+    target = Path(runs) if into is None else Path(into)
+    require_writable(target)
+    finished = _finished(into)
+    chosen = choose_device(device)
+    if finished is not None:
+        return RunInfo(recipe.name, finished, recipe, chosen, [], complete=True)
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
+    if into is not None:
+        _require_same_recipe(recipe, Path(into))
+    with Stops() as stops:
+        built = build(
+            recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers
+        )
+        folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
+        folder.mkdir(parents=True, exist_ok=True)
+        info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen))
+        with _logging_to(folder / "log.txt"):
+            _write_start(info, built)
+            callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
+            _execute(info, built, _hooks(recipe, callbacks), stops)
+    return info
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` takes CUDA if there is one, else the CPU.
+
+    Raises:
+        RunError: There is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RunError(f"--device {name}: is no device; say auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RunError(f"--device {name}: this machine or this torch has no CUDA; say --device auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RunError(f"--device {name}: this machine has no MPS; say --device auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RunError(f"--device {name}: say auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
+    """Pretrain, evaluate, export; leave a status that says how it ended."""
+    started = time.monotonic()
+    try:
+        hooks.hook.sslkit_run_start(run=info)
+        info.model = _trained(info, built, hooks, stops)
+        _evaluate(info, built, hooks, stops)
+        for name, exporter in built.exporters:
+            for path in exporter(info.model, info.folder):
+                logger.info("exported by %s: %s", name, path)
+    except BaseException as error:
+        status = "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
+        _write_status(info, status, one_line(error) or type(error).__name__)
+        with contextlib.suppress(Exception):  # the first error is the one to see
+            hooks.hook.sslkit_run_failed(error=error)
+        raise
+    summary = {
+        "status": "finished",
+        "name": info.name,
+        "seconds": round(time.monotonic() - started, 1),
+        "results": [result.row() for result in info.results],
+    }
+    write_json(info.folder / "summary.json", summary)
+    (info.folder / "status.json").unlink(missing_ok=True)
+    hooks.hook.sslkit_run_end(summary=summary)
+
+
+def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> FrozenModel:
+    pretraining = built.pretraining
+    if pretraining is None:
+        assert built.model is not None
+        return built.model
+    _write_status(info, "running", "pretraining")
+    fingerprint = getattr(pretraining.source.dataset, "fingerprint", None)
+    identity = {
+        "recipe": _compared(info.recipe),
+        "data": fingerprint() if fingerprint is not None else str(len(pretraining.source.dataset)),
+    }
+    state = train(pretraining, hooks, checkpoints=info.folder / "checkpoints", identity=identity, stops=stops)
+    model = pretraining.frozen()
+    lineage = {
+        "recipe": info.name,
+        "seed": info.recipe.seed,
+        "steps": state.step,
+        "epochs": state.epochs,
+        "data": identity["data"],
+        "started_from": None
+        if (start := info.recipe.pretrain) is None or start.weights is None
+        else str(start.weights),
+    }
+    save_artifact(info.folder, model, backbone=built.cards["backbone"], head=built.cards["head"], lineage=lineage)
+    return model
+
+
+def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
+    assert info.model is not None
+    chosen = [
+        subjects(info.model, evaluation.plan.features, evaluation.plan.baselines, built.untrained)
+        for evaluation in built.evaluations
+    ]
+    for number, evaluation in enumerate(built.evaluations):
+        _write_status(info, "running", f"evaluating with {evaluation.name}")
+        results = []
+        for subject in chosen[number]:
+            result = measure(
+                evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject
+            )
+            results.append(result)
+            info.results.append(result)
+            hooks.hook.sslkit_evaluation_end(
+                run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome
+            )
+            if stops.requested is not None:
+                raise Stopped(f"stopped by {stops.requested} during evaluation")
+        _write_evaluation(info.folder / "evaluate" / f"{number}-{evaluation.name}", results)
+
+
+def _write_evaluation(folder: Path, results: Sequence[Result]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [result.row() | {"metrics": result.outcome.metrics} for result in results]
+    write_json(folder / "metrics.json", {"results": rows})
+    arrays = {
+        f"{result.weights}.{result.features}.{name}": array
+        for result in results
+        for name, array in result.outcome.predictions.items()
+    }
+    temporary = folder / ".predictions.tmp.npz"
+    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    temporary.replace(folder / "predictions.npz")
+
+
+def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
+    jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
+    try:
+        return callback_manager([jsonl, *callbacks])
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"a callback's hook does not fit: {one_line(error)}") from None
+
+
+def _plan(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str, str]]:
+    """Return what will happen, in rows for a reader."""
+    rows = [("recipe", f"{recipe.name} ({recipe.source})")]
+    if (pretraining := built.pretraining) is not None and (plan := recipe.pretrain) is not None:
+        order = pretraining.order
+        parts = ("method", "backbone", "head", "objective", "views", "data", "optimizer")
+        for part in parts:
+            choice = getattr(plan, part)
+            if choice is not None:
+                rows.append((part, choice.component.name))
+        backbone = pretraining.method.backbone
+        millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
+        channels, height, width = pretraining.view_shape
+        rows += [
+            ("images", f"{order.num_images:,}, views of {channels} x {height} x {width}"),
+            ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
+            ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
+            ("steps", f"{built.derived['total_steps']:,} = {plan.epochs} epochs of {order.steps_per_epoch:,}"),
+            ("images in memory", "yes, no loader" if pretraining.source.table is not None else
+             f"no, {pretraining.workers} loader processes"),
+        ]  # fmt: skip
+    evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
+    rows.append(("evaluations", evaluations or "none"))
+    rows.append(
+        ("device", f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device))
+    )
+    return rows
+
+
+def _rate_rule(keys: Any, batch_size: int) -> str:
+    base = keys["learning_rate"]
+    return {
+        "none": "as given",
+        "linear": f"{base:g} x {batch_size} / 256",
+        "sqrt": f"{base:g} x sqrt({batch_size})",
+    }[keys["learning_rate_scaling"]]
+
+
+def _finished(into: str | Path | None) -> Path | None:
+    if into is None:
+        return None
+    summary = read_json(Path(into) / "summary.json")
+    return Path(into) if summary is not None and summary.get("status") == "finished" else None
+
+
+def _require_same_recipe(recipe: Recipe, folder: Path) -> None:
+    """Refuse to continue a run with another recipe, and say what differs."""
+    path = folder / "resolved.toml"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").exists():
+            raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
+        return
+    former = tomllib.loads(path.read_text(encoding="utf-8"))
+    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    changed = [
+        f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith((*_MAY_CHANGE, "schema", "derived"))
+    ]
+    changed += [
+        f"the file {plugin.name} has changed"
+        for plugin in recipe.plugins
+        if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
+    ]
+    if changed:
+        raise RunError(f"{folder} holds a run of another recipe: {'; '.join(changed)}")
+
+
+def _compared(recipe: Recipe) -> dict[str, Any]:
+    leaves = _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE)}
+
+
+def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict) and tree:
+        pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
+        return {key: leaf for below, value in pairs for key, leaf in _leaves(value, below).items()}
+    return {path: tree}
+
+
+def _write_start(info: RunInfo, built: Build) -> None:
+    folder, recipe = info.folder, info.recipe
+    (folder / "plugins").mkdir(exist_ok=True) if recipe.plugins else None
+    for plugin in recipe.plugins:
+        shutil.copyfile(plugin, folder / "plugins" / plugin.name)
+    given = recipe.source.read_text(encoding="utf-8-sig")
+    overrides = "".join(f"# override: {one_line(override)}\n" for override in recipe.overrides)
+    write_text(folder / "recipe.toml", overrides + given)
+    environment = folder / "environment.json"
+    now = _environment(info)
+    before = read_json(environment)
+    if before is not None:
+        moved = [key for key in ("torch", "threads", "cpu", "device") if before.get(key) != now[key]]
+        if moved:
+            logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
+    write_json(environment, now)
+    write_text(folder / "resolved.toml", resolved_toml(recipe, built.derived))
+
+
+def _environment(info: RunInfo) -> dict[str, Any]:
+    owners = sorted({choice.component.owner for choice in info.recipe.choices()})
+    return {
+        "sslkit": sslkit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "plugins": owners,
+        "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
+        "device": str(info.device),
+        "device_name": torch.cuda.get_device_name(info.device)
+        if info.device.type == "cuda"
+        else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "command": sys.argv,
+    }
+
+
+def _write_status(info: RunInfo, status: str, reason: str) -> None:
+    write_json(
+        info.folder / "status.json", {"status": status, "reason": reason, "time": time.time(), "pid": os.getpid()}
+    )
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Keep what sslkit says in the run's log file."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()

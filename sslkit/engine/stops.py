@@ -1,0 +1,52 @@
+"""Signals that end a run in good order: the step is finished, a checkpoint saved, the reason written.
+
+SIGTERM and SIGUSR1 (a scheduler's notice) and a first Ctrl-C ask; a second Ctrl-C stops at once. Called by `run` and
+`pretrain`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Final
+
+from sslkit.errors import SslkitError
+
+EXIT_STOPPED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again
+_SIGNALS: Final = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
+)
+
+
+class Stopped(SslkitError):
+    """The run was asked to stop and did, in good order; calling it again goes on."""
+
+
+class Stops:
+    """Remembers a stop signal until the step is done; a context manager around a run.
+
+    Attributes:
+        requested: Name of the signal that asked, or None.
+    """
+
+    def __init__(self) -> None:
+        self.requested: str | None = None
+        self._former: dict[int, Any] = {}
+
+    def __enter__(self) -> Stops:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in _SIGNALS:
+                self._former[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, former in self._former.items():
+            signal.signal(number, former)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.requested is not None:
+            raise KeyboardInterrupt
+        self.requested = signal.Signals(number).name

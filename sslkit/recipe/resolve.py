@@ -1,0 +1,345 @@
+"""From one document to a `Recipe` whose every component exists and whose every option is valid.
+
+Enters: a path and overrides. Leaves: a `Recipe`, or one `RecipeError` with all problems, each with its file and
+line. Nothing is built here; importing the named components is what it costs. Called by `run`, `check` and Python.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from sslkit.errors import PluginError, RecipeError
+from sslkit.recipe.merge import load_document
+from sslkit.recipe.read import Document, KeyPath
+from sslkit.recipe.schema import SLOTS, PretrainKeys, RecipeKeys
+from sslkit.registry.discover import Registry
+from sslkit.registry.options import Problem, call, check_options, signature_of, validate
+from sslkit.registry.register import Component
+from sslkit.text import did_you_mean, safe_text
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A component that a recipe names, with all of its options.
+
+    Attributes:
+        path: Its place, such as `pretrain.objective`.
+        component: What was named.
+        options: Its own options, defaults filled in.
+        keys: The engine's keys beside them, defaults filled in; for an evaluation without its data.
+    """
+
+    path: str
+    component: Component
+    options: Mapping[str, Any]
+    keys: Mapping[str, Any]
+
+    def build(self, **engine: Any) -> Any:
+        """Call the factory with the engine's arguments that it declares."""
+        return call(self.component, self.options, engine)
+
+
+@dataclass(frozen=True)
+class PretrainPlan:
+    """The [pretrain] table. Parts that the method does not take are None."""
+
+    epochs: int
+    batch_size: int
+    precision: str
+    weights: Path | None
+    checkpoint_every_steps: int | None
+    checkpoint_every_epochs: int
+    data: Choice
+    views: Choice
+    method: Choice
+    backbone: Choice | None
+    head: Choice | None
+    objective: Choice | None
+    optimizer: Choice
+    schedules: Mapping[str, Choice]
+    callbacks: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class EvaluatePlan:
+    """One [[evaluate]] table."""
+
+    evaluation: Choice
+    data: Choice | None
+    features: tuple[str, ...]
+    baselines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A checked recipe.
+
+    Attributes:
+        source: The file it came from.
+        derived: What a former run derived from it, to be recomputed and compared; empty in a recipe by hand.
+        registry: The plugins it was checked against.
+    """
+
+    name: str
+    description: str
+    requires: tuple[str, ...]
+    plugins: tuple[Path, ...]
+    seed: int
+    weights: Path | None
+    pretrain: PretrainPlan | None
+    evaluate: tuple[EvaluatePlan, ...]
+    export: tuple[Choice, ...]
+    source: Path
+    overrides: tuple[str, ...] = ()
+    derived: Mapping[str, Any] = field(default_factory=dict)
+    registry: Registry = field(default_factory=lambda: Registry([]), repr=False, compare=False)
+
+    def choices(self) -> Iterator[Choice]:
+        """Iterate over every component the recipe names."""
+        if self.pretrain is not None:
+            plan = self.pretrain
+            parts = (
+                plan.data,
+                plan.views,
+                plan.method,
+                plan.backbone,
+                plan.head,
+                plan.objective,
+                plan.optimizer,
+            )
+            yield from (part for part in parts if part is not None)
+            yield from plan.schedules.values()
+            yield from plan.callbacks
+        for evaluation in self.evaluate:
+            yield evaluation.evaluation
+            if evaluation.data is not None:
+                yield evaluation.data
+        yield from self.export
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe file and check everything in it that can be checked without data.
+
+    Args:
+        path: The TOML file.
+        overrides: Changes such as `pretrain.batch_size=512`; the right side is a TOML value.
+
+    Raises:
+        RecipeError: With every problem found, one line each.
+    """
+    document = load_document(Path(path), overrides)
+    return _Resolver(document, Path(path), tuple(overrides)).recipe()
+
+
+class _Resolver:
+    """Collects problems while it goes through the tables of one document."""
+
+    def __init__(self, document: Document, source: Path, overrides: tuple[str, ...]) -> None:
+        self.document = document
+        self.source = source
+        self.overrides = overrides
+        self.problems: list[str] = []
+        self.registry = Registry([])
+
+    def recipe(self) -> Recipe:
+        keys, problems = validate(RecipeKeys, self.document.tree)
+        self._report((), problems)
+        plugins = self._plugin_files()
+        self.registry = Registry.discover(plugins)
+        self._check_requires()
+        self._check_parts()
+        pretrain_table = self.document.tree.get("pretrain")
+        pretrain = self._pretrain(pretrain_table) if isinstance(pretrain_table, dict) else None
+        evaluate = tuple(self._evaluations())
+        export = self._list("export", ("export",))
+        if self.problems or not isinstance(keys, RecipeKeys):
+            raise RecipeError(sorted(dict.fromkeys(self.problems), key=_by_file_and_line))
+        return Recipe(
+            name=keys.name,
+            description=keys.description,
+            requires=keys.requires,
+            plugins=plugins,
+            seed=keys.seed,
+            weights=Path(keys.weights) if keys.weights else None,
+            pretrain=pretrain,
+            evaluate=evaluate,
+            export=export,
+            source=self.source,
+            overrides=self.overrides,
+            derived=keys.derived or {},
+            registry=self.registry,
+        )
+
+    def _pretrain(self, table: dict[str, Any]) -> PretrainPlan | None:
+        path: KeyPath = ("pretrain",)
+        keys, _ = validate(PretrainKeys, table)  # its problems were reported with the whole recipe's
+        method = self._choice(
+            "method", table.get("method", {"name": "builtin.joint_embedding"}), (*path, "method")
+        )
+        parts = self._method_parts(method, table)
+        choices = {
+            slot: self._choice(slot, table[slot], (*path, slot))
+            for slot in ("data", "views", "optimizer", *parts)
+            if isinstance(table.get(slot), dict)
+        }
+        schedule_tables = table.get("schedule", {})
+        schedules = {
+            quantity: self._choice("schedule", schedule, (*path, "schedule", quantity))
+            for quantity, schedule in (schedule_tables.items() if isinstance(schedule_tables, dict) else ())
+            if isinstance(schedule, dict) and quantity in ("learning_rate", "weight_decay")
+        }
+        callbacks = self._list("callbacks", (*path, "callbacks"))
+        data, views, optimizer = (choices.get(slot) for slot in ("data", "views", "optimizer"))
+        if not isinstance(keys, PretrainKeys) or method is None or not (data and views and optimizer):
+            return None
+        return PretrainPlan(
+            epochs=keys.epochs,
+            batch_size=keys.batch_size,
+            precision=keys.precision,
+            weights=Path(keys.weights) if keys.weights else None,
+            checkpoint_every_steps=keys.checkpoint_every_steps,
+            checkpoint_every_epochs=keys.checkpoint_every_epochs,
+            data=data,
+            views=views,
+            method=method,
+            backbone=choices.get("backbone"),
+            head=choices.get("head"),
+            objective=choices.get("objective"),
+            optimizer=optimizer,
+            schedules={name: schedule for name, schedule in schedules.items() if schedule is not None},
+            callbacks=callbacks,
+        )
+
+    def _method_parts(self, method: Choice | None, table: dict[str, Any]) -> list[str]:
+        """Return which of backbone, head, objective the method takes; a missing or surplus table is a problem."""
+        slots = ("backbone", "head", "objective")
+        if method is None:
+            return [slot for slot in slots if slot in table]
+        signature = signature_of(method.component)
+        name = method.component.name
+        for slot in slots:
+            path = ("pretrain", slot)
+            if slot in table and slot not in signature.engine:
+                self._problem(path, f"the method {name} takes no {slot}; leave the table out")
+            if slot not in table and slot in signature.engine and slot not in signature.optional:
+                self._problem(path, f"is required by the method {name}: add [pretrain.{slot}]")
+        return [slot for slot in slots if slot in signature.engine]
+
+    def _evaluations(self) -> Iterator[EvaluatePlan]:
+        tables = self.document.tree.get("evaluate", [])
+        for number, table in enumerate(tables if isinstance(tables, list) else []):
+            path: KeyPath = ("evaluate", number)
+            choice = self._choice("evaluate", table, path)
+            if choice is None:
+                continue
+            data = None
+            if choice.keys["data"] is not None:
+                data = self._choice("data", choice.keys["data"], (*path, "data"))
+            elif "pretrain" not in self.document.tree:
+                self._problem(path, "data is required without [pretrain]: add data = { name = ... }")
+            yield EvaluatePlan(choice, data, choice.keys["features"], choice.keys["baselines"])
+
+    def _list(self, slot: str, path: KeyPath) -> tuple[Choice, ...]:
+        tables: Any = self.document.tree
+        for part in path:
+            tables = tables.get(part, []) if isinstance(tables, dict) else []
+        if not isinstance(tables, list):
+            return ()
+        choices = (self._choice(slot, table, (*path, number)) for number, table in enumerate(tables))
+        return tuple(choice for choice in choices if choice is not None)
+
+    def _choice(self, slot: str, table: Any, path: KeyPath) -> Choice | None:
+        """Check one component table: the engine's keys, that the component exists, its options."""
+        if not isinstance(table, dict):
+            return None
+        kind, keys_model = SLOTS[slot]
+        name = table.get("name")
+        engine_table = {key: value for key, value in table.items() if key in keys_model.model_fields}
+        rest = {key: value for key, value in table.items() if key not in keys_model.model_fields}
+        keys, problems = validate(keys_model, engine_table)
+        self._report(path, problems)
+        if not isinstance(name, str):
+            # Without the component its options are unknown: only a mistyped `name` can be told.
+            for key in rest:
+                self._problem((*path, key), "unknown key" + did_you_mean(key, keys_model.model_fields))
+            return None
+        try:
+            component = self.registry.get(kind, name)
+            options, problems = check_options(component, rest)
+        except PluginError as error:
+            self._problem((*path, "name"), str(error))
+            return None
+        self._report(path, problems, also_known=keys_model.model_fields)
+        if problems or keys is None:
+            return None
+        self._check_folder(component, table, path)
+        values = {key: getattr(keys, key) for key in keys_model.model_fields if key != "name"}
+        return Choice(".".join(map(str, path)), component, options, values)
+
+    def _check_folder(self, component: Component, table: dict[str, Any], path: KeyPath) -> None:
+        if component.kind == "data" and "folder" in table and "root" not in signature_of(component).engine:
+            self._problem((*path, "folder"), f"{component.name} reads no folder; leave the key out")
+
+    def _check_parts(self) -> None:
+        tree = self.document.tree
+        if "pretrain" not in tree and not tree.get("evaluate"):
+            self._problem((), "needs a [pretrain] table, or weights = ... and [[evaluate]] tables")
+        if "pretrain" not in tree and tree.get("evaluate") and "weights" not in tree:
+            self._problem((), "weights is required without [pretrain]: the backbone to evaluate")
+        if "pretrain" in tree and "weights" in tree:
+            self._problem(("weights",), "belongs inside [pretrain] when the recipe pretrains")
+
+    def _plugin_files(self) -> tuple[Path, ...]:
+        listed = self.document.tree.get("plugins", [])
+        paths = [Path(path) for path in listed if isinstance(path, str)] if isinstance(listed, list) else []
+        for number, path in enumerate(paths):
+            if not path.is_file():
+                self._problem(("plugins", number), f"there is no file {path}")
+        return tuple(path for path in paths if path.is_file())
+
+    def _check_requires(self) -> None:
+        listed = self.document.tree.get("requires", [])
+        for number, text in enumerate(listed if isinstance(listed, list) else []):
+            if isinstance(text, str) and (reason := unmet(text)) is not None:
+                self._problem(("requires", number), reason)
+
+    def _report(self, path: KeyPath, problems: Sequence[Problem], also_known: Any = ()) -> None:
+        for problem in problems:
+            reason = problem.reason
+            if also_known and len(problem.key) == 1 and reason == "unknown key":
+                reason += did_you_mean(str(problem.key[0]), also_known)
+            self._problem((*path, *problem.key), reason)
+
+    def _problem(self, path: KeyPath, reason: str) -> None:
+        key = ".".join(map(str, path))
+        self.problems.append(safe_text(f"{self.document.where(path)} {key}: {reason}".replace(" :", ":")))
+
+
+def unmet(requirement: str) -> str | None:
+    """Return why an installed environment does not meet a requirement, or None if it does."""
+    try:
+        wanted = Requirement(requirement)
+    except InvalidRequirement:
+        return f'{requirement!r} is not a requirement; write it as "sslkit-simclr>=0.1"'
+    try:
+        installed = importlib.metadata.version(wanted.name)
+    except importlib.metadata.PackageNotFoundError:
+        name = canonicalize_name(wanted.name)
+        clone = name.removeprefix("sslkit-")
+        return f'{requirement} is not installed; in a clone: pip install -e plugins/{clone}; else: pip install "{requirement}"'
+    if not wanted.specifier.contains(installed, prereleases=True):
+        return f'{requirement} is required, {installed} is installed: pip install "{requirement}"'
+    return None
+
+
+def _by_file_and_line(problem: str) -> tuple[str, int]:
+    place = problem.partition(" ")[0]
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if line.isdecimal() else (place, 0)

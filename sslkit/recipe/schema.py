@@ -1,0 +1,207 @@
+"""The engine's own keys of a recipe, with their types and ranges; and the JSON schema for editors.
+
+A component table holds engine keys (declared here) beside the component's own options (declared by its factory).
+Called by `resolve`; `json_schema` by `sslkit check --schema` and by the test that keeps
+`docs/recipe.schema.json` true. One of the two rooms that know pydantic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
+
+import pydantic
+from annotated_types import Ge, Gt, MinLen
+from pydantic import Field
+
+from sslkit.registry.discover import Registry
+from sslkit.registry.options import STRICT, signature_of
+from sslkit.registry.register import Component
+
+SCHEMA_VERSION: Final = 1
+
+Positive = Annotated[int, Gt(0)]
+# A run's folder is named after the recipe.
+RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+
+class _Keys(pydantic.BaseModel):
+    model_config = STRICT
+
+
+class ComponentKeys(_Keys):
+    """Keys of every component table."""
+
+    name: str = Field(description="Full name of the component, namespace.component.")
+
+
+class Normalize(_Keys):
+    """Per-channel normalisation of images in [0, 1]."""
+
+    mean: Annotated[tuple[float, ...], MinLen(1)]
+    std: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)]
+
+
+class DataKeys(ComponentKeys):
+    """Engine keys of a data table."""
+
+    folder: str | None = Field(None, description="Where the data is, joined to --data-root.")
+    normalize: Normalize | None = Field(
+        None, description="Applied before the backbone, and kept with it. The paper uses none."
+    )
+
+
+class OptimizerKeys(ComponentKeys):
+    """Engine keys of the optimizer table."""
+
+    learning_rate: Annotated[float, Gt(0)] = Field(description="Base rate, before scaling and schedule.")
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = Field(
+        "none", description="none; linear: x batch_size / 256; sqrt: x sqrt(batch_size)."
+    )
+    weight_decay: Annotated[float, Ge(0)] = Field(0.0, description="On weights; never on norms and biases.")
+
+
+class EvaluateKeys(ComponentKeys):
+    """Engine keys of an [[evaluate]] table."""
+
+    data: dict[str, Any] | None = Field(None, description="Data table; the pretraining data if left out.")
+    features: Annotated[tuple[str, ...], MinLen(1)] = Field(
+        ("h",), description='What to measure: "h", "z", or the name of a layer of the backbone.'
+    )
+    baselines: tuple[Literal["random", "pixels"], ...] = Field(
+        (), description="Measured beside it: the backbone before training; the pixels themselves."
+    )
+
+
+class ScheduleTables(_Keys):
+    """One schedule per scheduled quantity."""
+
+    learning_rate: dict[str, Any] | None = None
+    weight_decay: dict[str, Any] | None = None
+
+
+class PretrainKeys(_Keys):
+    """Keys of [pretrain]."""
+
+    epochs: Positive = Field(description="Passes over the data.")
+    batch_size: Positive = Field(description="Images per step, over all processes together.")
+    precision: Literal["float32", "bf16"] = Field("float32", description="Of the forward and backward pass.")
+    weights: str | None = Field(None, description="Backbone to start from: a run or a backbone.safetensors.")
+    checkpoint_every_steps: Positive | None = Field(None, description="Save after this many steps.")
+    checkpoint_every_epochs: Positive = Field(1, description="Save after this many epochs.")
+    data: dict[str, Any]
+    views: dict[str, Any]
+    method: dict[str, Any] = Field({"name": "builtin.joint_embedding"})
+    backbone: dict[str, Any] | None = None
+    head: dict[str, Any] | None = None
+    objective: dict[str, Any] | None = None
+    optimizer: dict[str, Any]
+    schedule: ScheduleTables = ScheduleTables()
+    callbacks: tuple[dict[str, Any], ...] = ()
+
+
+class RecipeKeys(_Keys):
+    """Keys of a whole recipe."""
+
+    schema_version: Literal[1] = Field(alias="schema", description="Version of the recipe format.")
+    name: RecipeName = Field(description="Names the run's folder.")
+    description: str = ""
+    requires: tuple[str, ...] = Field((), description='Distributions, such as "sslkit-simclr>=0.1".')
+    plugins: tuple[str, ...] = Field((), description="Python files with components of your own: local.*")
+    seed: Annotated[int, Ge(0)] = 0
+    weights: str | None = Field(None, description="Without [pretrain]: the backbone to evaluate.")
+    pretrain: PretrainKeys | None = None
+    evaluate: tuple[dict[str, Any], ...] = ()
+    export: tuple[dict[str, Any], ...] = ()
+    derived: dict[str, Any] | None = Field(None, description="Written by a run; recomputed and compared.")
+
+
+# Place of a component table -> (kind, its engine keys).
+SLOTS: Final[dict[str, tuple[str, type[ComponentKeys]]]] = {
+    "data": ("data", DataKeys),
+    "views": ("views", ComponentKeys),
+    "method": ("method", ComponentKeys),
+    "backbone": ("backbone", ComponentKeys),
+    "head": ("head", ComponentKeys),
+    "objective": ("objective", ComponentKeys),
+    "optimizer": ("optimizer", OptimizerKeys),
+    "schedule": ("schedule", ComponentKeys),
+    "callbacks": ("callback", ComponentKeys),
+    "evaluate": ("evaluation", EvaluateKeys),
+    "export": ("exporter", ComponentKeys),
+}
+
+
+def json_schema(registry: Registry, namespaces: Iterable[str]) -> dict[str, Any]:
+    """Return a JSON schema of recipes that name components of these namespaces."""
+    chosen = set(namespaces)
+    tables: dict[str, dict[str, Any]] = {}
+    for kind, keys in SLOTS.values():
+        variants = [
+            _component_schema(component, keys)
+            for component in registry.components(kind)
+            if component.name.partition(".")[0] in chosen
+        ]
+        tables[kind] = {"type": "object", "required": ["name"], "anyOf": variants}
+    schema = _inlined(RecipeKeys.model_json_schema(by_alias=True))
+    schema["properties"]["extends"] = {"type": "string", "description": "One other recipe, relative to this."}
+    pretrain = _table_of(schema["properties"]["pretrain"])
+    for slot in ("data", "views", "method", "backbone", "head", "objective", "optimizer"):
+        pretrain["properties"][slot] = _reference(slot)
+    schedules = pretrain["properties"]["schedule"]["properties"]
+    for quantity in schedules:
+        schedules[quantity] = _reference("schedule")
+    pretrain["properties"]["callbacks"] = {"type": "array", "items": _reference("callbacks")}
+    for slot in ("evaluate", "export"):
+        schema["properties"][slot] = {"type": "array", "items": _reference(slot)}
+    evaluations: list[dict[str, Any]] = tables["evaluation"]["anyOf"]
+    for variant in evaluations:
+        variant["properties"]["data"] = _reference("data")
+    # With `extends`, any key may come from the other file.
+    schema.pop("required", None)
+    pretrain.pop("required", None)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **schema,
+        "title": "sslkit recipe",
+        "$defs": tables,
+    }
+
+
+def _reference(slot: str) -> dict[str, str]:
+    return {"$ref": f"#/$defs/{SLOTS[slot][0]}"}
+
+
+def _component_schema(component: Component, keys: type[ComponentKeys]) -> dict[str, Any]:
+    engine = _inlined(keys.model_json_schema())
+    signature = signature_of(component)
+    options = _inlined(signature.model.model_json_schema())
+    properties = engine["properties"] | options.get("properties", {})
+    for name, meaning in signature.meanings.items():
+        if name in options.get("properties", {}):
+            properties[name] = properties[name] | {"description": meaning}
+    properties["name"] = {"const": component.name, "description": component.summary}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _table_of(optional: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of an optional property, which pydantic writes as anyOf [table, null]."""
+    table: dict[str, Any] = optional["anyOf"][0]
+    return table
+
+
+def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a schema with its references put in place, so that schemas can be joined."""
+    definitions = schema.pop("$defs", {})
+
+    def put_in(part: Any) -> Any:
+        if isinstance(part, dict):
+            if "$ref" in part:
+                target = definitions[part["$ref"].rpartition("/")[2]]
+                rest = {key: value for key, value in part.items() if key != "$ref"}
+                return put_in(target) | put_in(rest)
+            return {key: put_in(value) for key, value in part.items()}
+        return [put_in(item) for item in part] if isinstance(part, list) else part
+
+    inlined: dict[str, Any] = put_in(schema)
+    return inlined

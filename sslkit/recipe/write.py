@@ -1,0 +1,73 @@
+"""From a `Recipe` back to TOML: everything filled in, so that running the file repeats the run.
+
+Called by `engine.run`, which writes `resolved.toml`, and by `components` for the snippets that it prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import tomli_w
+
+from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.recipe.schema import SCHEMA_VERSION
+
+
+def resolved_toml(recipe: Recipe, derived: Mapping[str, Any]) -> str:
+    """Return the whole recipe as TOML, defaults filled in, `[derived]` holding what follows from it."""
+    tree = {"schema": SCHEMA_VERSION, **resolved_tree(recipe), "derived": _plain(derived)}
+    return tomli_w.dumps(tree)
+
+
+def resolved_tree(recipe: Recipe) -> dict[str, Any]:
+    """Return the recipe as plain values without `schema` and `derived`; what a run is compared by."""
+    tree: dict[str, Any] = {
+        "name": recipe.name,
+        "description": recipe.description,
+        "requires": recipe.requires,
+        "plugins": recipe.plugins,
+        "seed": recipe.seed,
+        "weights": recipe.weights,
+        "pretrain": None if recipe.pretrain is None else _pretrain(recipe.pretrain),
+        "evaluate": [_evaluate(plan) for plan in recipe.evaluate],
+        "export": [_table(choice) for choice in recipe.export],
+    }
+    plain: dict[str, Any] = _plain({key: value for key, value in tree.items() if value not in ("", (), [])})
+    return plain
+
+
+def _pretrain(plan: PretrainPlan) -> dict[str, Any]:
+    parts = ("data", "views", "method", "backbone", "head", "objective", "optimizer")
+    return {
+        "epochs": plan.epochs,
+        "batch_size": plan.batch_size,
+        "precision": plan.precision,
+        "weights": plan.weights,
+        "checkpoint_every_steps": plan.checkpoint_every_steps,
+        "checkpoint_every_epochs": plan.checkpoint_every_epochs,
+        **{part: None if (choice := getattr(plan, part)) is None else _table(choice) for part in parts},
+        "schedule": {name: _table(choice) for name, choice in plan.schedules.items()},
+        "callbacks": [_table(choice) for choice in plan.callbacks],
+    }
+
+
+def _evaluate(plan: EvaluatePlan) -> dict[str, Any]:
+    return _table(plan.evaluation) | {"data": None if plan.data is None else _table(plan.data)}
+
+
+def _table(choice: Choice) -> dict[str, Any]:
+    return {"name": choice.component.name, **choice.keys, **choice.options}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as TOML knows it; None, which TOML has not, is left out."""
+    if isinstance(value, pydantic.BaseModel):
+        return _plain(value.model_dump())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

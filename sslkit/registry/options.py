@@ -1,0 +1,242 @@
+"""A component's options: read from its factory's signature, checked strictly, all errors at once.
+
+Keyword-only parameters are options; positional ones come from the engine. Enters: a factory and a recipe table.
+Leaves: the complete options, or one problem per key. Called by `recipe.resolve`, `recipe.schema` and the
+`components` command. One of the two rooms that know pydantic.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import pydantic
+from pydantic_core import ErrorDetails
+
+from sslkit.errors import PluginError
+from sslkit.registry.register import ENGINE_ARGUMENTS, Component
+from sslkit.text import did_you_mean
+
+STRICT = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a table.
+
+    Attributes:
+        key: The keys from the table down, such as `("temperature",)`.
+        reason: What is wrong, and the nearest valid name.
+    """
+
+    key: tuple[str | int, ...]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option as `sslkit components` shows it."""
+
+    name: str
+    annotation: str
+    required: bool
+    default: Any
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a factory takes.
+
+    Attributes:
+        engine: Names of its positional parameters.
+        optional: Those of them that have a default.
+        model: The pydantic model of its options.
+        meanings: Option name to its text in the docstring.
+    """
+
+    engine: tuple[str, ...]
+    optional: tuple[str, ...]
+    model: type[pydantic.BaseModel]
+    meanings: Mapping[str, str]
+
+    def options(self) -> list[Option]:
+        """Return the options in the order of the signature."""
+        return [
+            Option(
+                name,
+                _annotation_text(self.model.__annotations__[name]),
+                info.is_required(),
+                None if info.is_required() else info.default,
+                self.meanings.get(name, ""),
+            )
+            for name, info in self.model.model_fields.items()
+        ]
+
+
+@cache
+def signature_of(component: Component) -> Signature:
+    """Return what a component's factory takes.
+
+    Raises:
+        PluginError: It cannot be imported, takes `**kwargs`, an option has no annotation, or a positional
+            parameter is none that the engine gives.
+    """
+    factory = component.load()
+    engine: list[str] = []
+    optional: list[str] = []
+    fields: dict[str, Any] = {}
+    for parameter in _parameters(component, factory):
+        where = f"{component.kind} {component.name} of {component.owner}: parameter {parameter.name!r}"
+        if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
+            raise PluginError(f"{where}: *args and **kwargs hide options from validation; name each option")
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            default = ... if parameter.default is parameter.empty else parameter.default
+            fields[parameter.name] = (_evaluated(parameter, factory, where), default)
+            continue
+        allowed = ENGINE_ARGUMENTS[component.kind]
+        if parameter.name not in allowed:
+            given = ", ".join(allowed) or "nothing"
+            raise PluginError(
+                f"{where} is positional, but the engine gives a {component.kind} {given}; "
+                "options are keyword-only: put them behind a *"
+            )
+        engine.append(parameter.name)
+        if parameter.default is not parameter.empty:
+            optional.append(parameter.name)
+    try:
+        model = pydantic.create_model(component.name, __config__=STRICT, **fields)
+    except (pydantic.PydanticUserError, NameError) as error:
+        raise PluginError(f"{component.kind} {component.name}: options cannot be read: {error}") from error
+    model.__annotations__ = {name: annotation for name, (annotation, _) in fields.items()}
+    return Signature(tuple(engine), tuple(optional), model, _docstring_meanings(factory))
+
+
+def check_options(component: Component, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+    """Check a recipe table's options.
+
+    Args:
+        component: Whose options.
+        given: The table without the engine's keys.
+
+    Returns:
+        All options with defaults filled in, and the problems; the options are empty if there are any.
+    """
+    model = signature_of(component).model
+    checked, problems = validate(model, given)
+    if checked is None:
+        return {}, problems
+    return {name: getattr(checked, name) for name in model.model_fields}, []
+
+
+def validate(
+    model: type[pydantic.BaseModel], given: Mapping[str, Any]
+) -> tuple[pydantic.BaseModel | None, list[Problem]]:
+    """Check a table against a model; return the checked one or every problem."""
+    try:
+        # As JSON text, because strict mode then takes an array for a tuple and still refuses "3" for a number.
+        return model.model_validate_json(json.dumps(given, default=str)), []
+    except pydantic.ValidationError as error:
+        return None, [_problem(details, model) for details in error.errors(include_url=False)]
+
+
+def call(component: Component, options: Mapping[str, Any], engine: Mapping[str, Any]) -> Any:
+    """Call a factory with the engine's arguments that it declares, and its options."""
+    declared = signature_of(component).engine
+    return component.load()(*[engine[name] for name in declared if name in engine], **options)
+
+
+def _parameters(component: Component, factory: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    try:
+        return inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError) as error:
+        raise PluginError(f"{component.kind} {component.name}: {component.target} cannot be called") from error
+
+
+def _evaluated(parameter: inspect.Parameter, factory: Callable[..., Any], where: str) -> Any:
+    """Return the annotation itself; only options are evaluated, since positional types may be for checking only."""
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        raise PluginError(f"{where} is an option without a type; annotate it")
+    if not isinstance(annotation, str):
+        return annotation
+    function = factory.__init__ if inspect.isclass(factory) else factory
+    scope = getattr(inspect.unwrap(function), "__globals__", {})
+    try:
+        return eval(annotation, scope)  # the plugin's own source text, never a recipe's
+    except NameError as error:
+        raise PluginError(f"{where}: its type {annotation!r} cannot be read: {error}") from error
+
+
+def _problem(details: ErrorDetails, model: type[pydantic.BaseModel]) -> Problem:
+    key = tuple(details["loc"])
+    kind, given = details["type"], details.get("input")
+    if kind == "extra_forbidden":
+        return Problem(key, "unknown key" + did_you_mean(str(key[-1]), _known_keys(model, key[:-1])))
+    if kind == "missing":
+        return Problem(key, "is required")
+    message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    return Problem(key, f"{message}, got {_shown(given)}")
+
+
+def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
+    for part in path:
+        candidates = [model, *typing.get_args(model)]
+        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+        if model is None:
+            return []
+        if isinstance(part, str) and part in model.model_fields:
+            model = model.model_fields[part].annotation
+    candidates = [model, *typing.get_args(model)]
+    model = next((c for c in candidates if hasattr(c, "model_fields")), None)
+    return list(model.model_fields) if model is not None else []
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _annotation_text(annotation: Any) -> str:
+    """Return a type as a reader of recipes wants it: `number > 0`, `"a" or "b"`."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return " ".join([_annotation_text(args[0]), *map(_constraint_text, args[1:])])
+    if origin is typing.Literal:
+        return " or ".join(json.dumps(choice) for choice in args)
+    if origin is tuple:
+        inner = [_annotation_text(arg) for arg in args if arg is not ...]
+        return f"[{', '.join(inner)}{', ...' if ... in args else ''}]"
+    if origin in (dict, list):
+        return {dict: "table", list: "array"}[origin]
+    if args:  # a union
+        return " or ".join("left out" if arg is type(None) else _annotation_text(arg) for arg in args)
+    names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _constraint_text(constraint: Any) -> str:
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
+    found = [f"{sign} {getattr(constraint, name)}" for name, sign in signs.items() if _bound(constraint, name)]
+    return " and ".join(found)
+
+
+def _bound(constraint: Any, name: str) -> bool:
+    return getattr(constraint, name, None) is not None
+
+
+def _docstring_meanings(factory: Callable[..., Any]) -> dict[str, str]:
+    """Return the `Args:` section of a Google docstring as name to text."""
+    text = inspect.getdoc(factory) or ""
+    if inspect.isclass(factory):
+        text += "\n" + (inspect.getdoc(factory.__init__) or "")
+    meanings: dict[str, str] = {}
+    for section in re.findall(r"^Args:\n((?:[ \t]+.*\n?|\n)+)", text, flags=re.MULTILINE):
+        for name, meaning in re.findall(r"^ {4}(\w+)[^:\n]*:((?:.*\n?)(?:^ {5,}.*\n?)*)", section, re.MULTILINE):
+            meanings.setdefault(name, " ".join(meaning.split()))
+    return meanings
