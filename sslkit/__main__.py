@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
 from sslkit.cli import parser
 from sslkit.errors import SslkitError
-from sslkit.text import safe_text
+from sslkit.text import one_line, safe_text
 
 EXIT_MISTAKE: Final = 2
 EXIT_INTERRUPTED: Final = 130
@@ -25,6 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 for a user's mistake; 75 for a run that a signal stopped in good order; 130 for Ctrl-C.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a traceback
     namespace = _parse(arguments)
     try:
         code: int = namespace.run(namespace)
@@ -32,9 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except SslkitError as error:
         if namespace.verbose:
-            raise
-        for line in str(error).splitlines():
-            print(f"error: {safe_text(line)}", file=sys.stderr)  # noqa: T201
+            sys.stderr.write(safe_text(traceback.format_exc()))
+        for problem in getattr(error, "problems", [error]):
+            sys.stderr.write(f"error: {one_line(problem, 1000)}\n")
         return getattr(error, "exit_code", EXIT_MISTAKE)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

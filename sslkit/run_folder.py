@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,8 +49,11 @@ def require_writable(folder: Path) -> None:
         existing = existing.parent
     if existing.exists() and not existing.is_dir():
         raise RunError(f"{existing}: is a file, not a folder; say --runs DIR")
-    if not os.access(existing, os.W_OK | os.X_OK) or _on_read_only_disk(existing):
-        raise RunError(f"{folder}: is not writable; say --runs DIR for a place that is")
+    try:  # permissions lie on network disks, and root has them all
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise RunError(f"{folder}: is not writable ({error.strerror}); say --runs DIR for a place that is") from None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,9 +97,3 @@ def fsync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _on_read_only_disk(folder: Path) -> bool:
-    if not hasattr(os, "statvfs"):
-        return False
-    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)

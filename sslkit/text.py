@@ -44,12 +44,14 @@ def one_line(text: object, limit: int = 300) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name nearest to a mistyped one, or None when none is near."""
-    candidates = list(known)
-    matches = difflib.get_close_matches(name, candidates, n=1, cutoff=0.6)
-    if not matches:  # a short form of a qualified name: nt_xent for simclr.nt_xent
-        matches = [candidate for candidate in candidates if candidate.rpartition(".")[2] == name][:1]
-    return matches[0] if matches else None
+    """Return the known name nearest to a mistyped one, or None when none is near.
+
+    A short form counts as its full name: `nt_xent` is `simclr.nt_xent`, and so is `nt_xnet`.
+    """
+    names = list(known)
+    spellings = {full.rpartition(".")[2]: full for full in reversed(names)} | {full: full for full in names}
+    matches = difflib.get_close_matches(name, spellings, n=1)
+    return spellings[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -37,7 +37,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 0
     found = registry.named(arguments.name)
     if not found:
-        known = [component.name for component in registry.components()]
+        known = [*KINDS, *(component.name for component in registry.components())]
         namespace = arguments.name.partition(".")[0]
         for record in registry.plugin(namespace):
             if record.status != "ok":

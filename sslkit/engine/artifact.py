@@ -1,7 +1,8 @@
 """The backbone artifact: weights with everything that using them needs.
 
-`backbone.safetensors` has the bare module's keys; `backbone.json` says which component made it, its normalisation, input
-size, feature dimension and where it comes from. Called by `run` to write, by `build`, the commands and Python to load.
+`backbone.safetensors` has the bare module's keys; `backbone.json` says which component made it, its normalisation,
+input size, feature dimension and where it comes from. Called by `run` to write, by `build`, the commands and Python
+to load.
 """
 
 from __future__ import annotations
@@ -159,9 +160,7 @@ def _read_card(weights: Path) -> dict[str, Any]:
 
 def _rebuilt(kind: str, card: Mapping[str, Any] | None, path: Path, **engine: Any) -> nn.Module:
     if card is None:
-        raise RunError(
-            f"{path}: its {kind} was made by hand; give the module: load_backbone(path, backbone=module)"
-        )
+        raise RunError(f"{path}: its {kind} was made by hand; give the module: load_backbone(path, backbone=module)")
     try:
         component = Registry.discover().get(kind, card["name"])
         options, problems = check_options(component, card["options"])
@@ -205,6 +204,4 @@ def _load_strictly(module: nn.Module, path: Path) -> None:
 
 def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:
     # A copy of its own for each: safetensors refuses channels_last and shared memory.
-    return {
-        name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in module.state_dict().items()
-    }
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in module.state_dict().items()}

@@ -97,9 +97,7 @@ class Batches:
         workers: Loader processes; 0 loads in this process; ignored with a resident table.
     """
 
-    def __init__(
-        self, source: Source, views: Views, order: Order, *, device: torch.device, workers: int = 0
-    ) -> None:
+    def __init__(self, source: Source, views: Views, order: Order, *, device: torch.device, workers: int = 0) -> None:
         self._source = source
         self._views = views
         self._order = order
@@ -143,7 +141,7 @@ class Batches:
         loader = DataLoader(
             _Chunks(self._source.dataset, self._views, self._source.on_bad_image),
             batch_size=None,
-            sampler=specs,  # type: ignore[arg-type]
+            sampler=specs,
             num_workers=self._workers,
             prefetch_factor=waiting if self._workers else None,
             timeout=_WORKER_TIMEOUT_SECONDS if self._workers else 0,
@@ -245,9 +243,7 @@ class PreparedViews:
         with seeded(key >> 1):
             views = [as_uint8(view) for view in self._prepare(image)]
         if len(views) != self.num_views:
-            raise DataError(
-                f"prepare(image) returned {len(views)} views; set num_views = {len(views)} on the class"
-            )
+            raise DataError(f"prepare(image) returned {len(views)} views; set num_views = {len(views)} on the class")
         sizes = list(dict.fromkeys(tuple(view.shape) for view in views))
         return tuple(torch.stack([view for view in views if tuple(view.shape) == size]) for size in sizes)
 

@@ -1,7 +1,7 @@
 """From a checked recipe to components, all of them before the first file is written.
 
-Enters: a `Recipe` and where the data is. Leaves: a `Build`: the pretraining, the evaluations with their data, exporters.
-A missing transfer set shows here, not after 100 epochs. Called by `run`, and by `check --build`.
+Enters: a `Recipe` and where the data is. Leaves: a `Build`: the pretraining, the evaluations with their data,
+exporters. A missing transfer set shows here, not after 100 epochs. Called by `run`, and by `check --build`.
 """
 
 from __future__ import annotations
@@ -65,9 +65,7 @@ class Build:
     derived: dict[str, Any] = field(default_factory=dict)
 
 
-def build(
-    recipe: Recipe, *, data_root: Path | None = None, device: torch.device, workers: int | None = None
-) -> Build:
+def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device, workers: int | None = None) -> Build:
     """Build every component of a recipe and open all of its data.
 
     Raises:

@@ -104,9 +104,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
         path.rename(corrupt)
         logger.warning("checkpoint %s is not whole (%s); renamed to %s", path.name, reason, corrupt.name)
     if found:
-        raise RunError(
-            f"{folder}: no checkpoint is whole; start again in a new folder, or restore one from a backup"
-        )
+        raise RunError(f"{folder}: no checkpoint is whole; start again in a new folder, or restore one from a backup")
     return None
 
 

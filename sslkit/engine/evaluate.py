@@ -1,7 +1,7 @@
 """What frozen weights are worth: every evaluation on every kind of features asked for.
 
-Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights and features; the rows of `summary.json`.
-Called by `run` and from Python. An evaluation that changes the weights is a fault and is refused.
+Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights and features: the rows of
+`summary.json`. Called by `run` and from Python.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def evaluate(
     named = evaluations if isinstance(evaluations, Mapping) else {_name(e): e for e in evaluations}
     chosen = subjects(model, features, baselines, untrained)
     label = str(getattr(data, "name", type(data).__name__))
-    return [
-        measure(name, evaluation, label, data, subject) for name, evaluation in named.items() for subject in chosen
-    ]
+    return [measure(name, evaluation, label, data, subject) for name, evaluation in named.items() for subject in chosen]
 
 
 def measure(

@@ -112,9 +112,7 @@ class FrozenModel(nn.Module):
         if measure not in ("h", "z", "pixels"):
             layers = [name for name, _ in self.backbone.named_modules() if name]
             if measure not in layers:
-                raise RunError(
-                    f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}'
-                )
+                raise RunError(f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}')
         other = copy.copy(self)
         other.measure = measure
         self.wanted.add(measure)
@@ -328,8 +326,7 @@ class _recorded:
 
     def __enter__(self) -> None:
         self._handles = [
-            self._module.get_submodule(name).register_forward_hook(self._keep(name))
-            for name in sorted(self._layers)
+            self._module.get_submodule(name).register_forward_hook(self._keep(name)) for name in sorted(self._layers)
         ]
 
     def __exit__(self, *_: object) -> None:

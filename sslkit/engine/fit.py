@@ -1,7 +1,7 @@
 """Whether a backbone takes the views' images and returns what it says, found out without computing anything.
 
-Enters: a backbone and the shapes of the views. Leaves: nothing, or one line with the nearest sizes that would do. Runs on
-a copy without storage (torch's meta device). Called by `pretrain.assemble` and `build`.
+Enters: a backbone and the shapes of the views. Leaves: nothing, or one line with the nearest sizes that would do.
+Runs on a copy without storage (torch's meta device). Called by `pretrain.assemble` and `build`.
 """
 
 from __future__ import annotations

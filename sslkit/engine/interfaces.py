@@ -80,6 +80,7 @@ class Batch:
     progress: Progress
 
     def __len__(self) -> int:
+        """Return the number of images, B."""
         return len(self.indices)
 
     def __getitem__(self, part: slice) -> Batch:
@@ -152,9 +153,11 @@ class Dataset(Protocol):
     the name of an image in messages.
     """
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        """Return the number of images."""
 
-    def __getitem__(self, index: int) -> tuple[Any, Any]: ...
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        """Return one image and its label."""
 
 
 class Data(Protocol):
@@ -181,7 +184,8 @@ class Method(Protocol):
 
     backbone: nn.Module
 
-    def __call__(self, batch: Batch) -> Loss: ...
+    def __call__(self, batch: Batch) -> Loss:
+        """Return the loss of a batch."""
 
 
 Schedule: TypeAlias = Callable[[Progress], float]

@@ -64,7 +64,7 @@ class MetricRing:
         """
         while self._pending:
             first = self._pending[0]
-            if first.ready is not None and not first.ready.query():
+            if first.ready is not None and not first.ready.query():  # type: ignore[no-untyped-call]
                 if not wait and len(self._pending) <= self._capacity:
                     return
                 first.ready.synchronize()

@@ -153,15 +153,15 @@ def assemble(
         RunError: Too few images, an image size the backbone does not take, or an unknown scaling.
     """
     if learning_rate_scaling not in SCALINGS:
-        raise RunError(
-            f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}"
-        )
+        raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
     device = torch.device(device)
     warn_if_slow(precision, device)
     complete = complete_views(views)
     source = Source.of(data, complete)
     order = Order(seed, len(source.dataset), batch_size)
-    shapes: list[Any] = [tuple(view.shape[1:]) for view in sample_views(source, complete, seed, (0, 1 % len(source.dataset)))]
+    shapes: list[Any] = [
+        tuple(view.shape[1:]) for view in sample_views(source, complete, seed, (0, 1 % len(source.dataset)))
+    ]
     require_fit(method.backbone, shapes, normalisation)
     method = method.to(device)
     if device.type == "cuda":
@@ -313,9 +313,7 @@ def _save(state: PretrainState, folder: Path, identity: Mapping[str, Any] | None
     parts = {
         "model": dict(stepper.method.state_dict()),
         "optimizer": optimizer_tree(stepper.optimizer, stepper.method),
-        "callbacks": {
-            key: callback.state_dict() for key, callback in _stateful(state.pretraining.callbacks).items()
-        },
+        "callbacks": {key: callback.state_dict() for key, callback in _stateful(state.pretraining.callbacks).items()},
     }
     return save_checkpoint(folder, state.step, parts, {"identity": dict(identity or {})})
 
@@ -327,9 +325,7 @@ def _restore(state: PretrainState, folder: Path, identity: Mapping[str, Any] | N
     parts, saved = loaded
     if identity is not None and saved["identity"] != identity:
         changed = sorted(key for key in identity if saved["identity"].get(key) != identity[key])
-        raise RunError(
-            f"{folder}: the checkpoints belong to another {' and '.join(changed)}; start a new run instead"
-        )
+        raise RunError(f"{folder}: the checkpoints belong to another {' and '.join(changed)}; start a new run instead")
     stepper = state.pretraining.stepper
     stepper.method.load_state_dict(parts["model"])
     load_optimizer_tree(stepper.optimizer, stepper.method, parts["optimizer"])

@@ -115,9 +115,7 @@ def run(
     if into is not None:
         _require_same_recipe(recipe, Path(into))
     with Stops() as stops:
-        built = build(
-            recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers
-        )
+        built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
         folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
         folder.mkdir(parents=True, exist_ok=True)
         info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen))
@@ -215,14 +213,10 @@ def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: S
         _write_status(info, "running", f"evaluating with {evaluation.name}")
         results = []
         for subject in chosen[number]:
-            result = measure(
-                evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject
-            )
+            result = measure(evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject)
             results.append(result)
             info.results.append(result)
-            hooks.hook.sslkit_evaluation_end(
-                run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome
-            )
+            hooks.hook.sslkit_evaluation_end(run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome)
             if stops.requested is not None:
                 raise Stopped(f"stopped by {stops.requested} during evaluation")
         _write_evaluation(info.folder / "evaluate" / f"{number}-{evaluation.name}", results)
@@ -273,9 +267,7 @@ def _plan(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str,
         ]  # fmt: skip
     evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
     rows.append(("evaluations", evaluations or "none"))
-    rows.append(
-        ("device", f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device))
-    )
+    rows.append(("device", f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)))
     return rows
 
 
@@ -359,9 +351,7 @@ def _environment(info: RunInfo) -> dict[str, Any]:
         "plugins": owners,
         "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
         "device": str(info.device),
-        "device_name": torch.cuda.get_device_name(info.device)
-        if info.device.type == "cuda"
-        else platform.processor(),
+        "device_name": torch.cuda.get_device_name(info.device) if info.device.type == "cuda" else platform.processor(),
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "command": sys.argv,

@@ -113,7 +113,8 @@ class Stepper:
 
     def _gradient_norm(self) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
-        return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        return norm
 
     def _check_gradients(self) -> None:
         """After the first backward, name parameters that got no gradient: they would never learn."""
@@ -124,8 +125,8 @@ class Stepper:
         if missing:
             shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
             raise PluginError(
-                f"{len(missing)} parameters of {type(self.method).__name__} get no gradient: {shown}; leave them out of "
-                "the module or set requires_grad = False"
+                f"{len(missing)} parameters of {type(self.method).__name__} get no gradient: {shown}; leave them out "
+                "of the module or set requires_grad = False"
             )
 
     def _notify(self, hook: str, progress: Progress) -> None:

@@ -14,9 +14,7 @@ from typing import Any, Final
 from sslkit.errors import SslkitError
 
 EXIT_STOPPED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again
-_SIGNALS: Final = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)
-)
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
 class Stopped(SslkitError):

@@ -6,6 +6,7 @@ the whole table, or options of the old component would be left over in the new o
 
 from __future__ import annotations
 
+import os.path
 import re
 import tomllib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkit.errors import RecipeError
-from sslkit.recipe.read import Document, KeyPath, read_document
+from sslkit.recipe.read import Document, KeyPath, read_document, require_plain
 
 _OVERRIDE = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=(.*)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"[A-Za-z_./~][\w./~-]*")
@@ -28,23 +29,26 @@ def load_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     document = _load_chain(path, ())
     for override in overrides:
         _apply_override(document, override)
+    if overrides:
+        require_plain(document, document.tree)
+        _make_paths_absolute(document.tree, Path.cwd())  # those of files are absolute by now
     return document
 
 
 def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
+    document = read_document(path)
     resolved = path.resolve()
     if resolved in above:
         chain = " -> ".join(step.name for step in (*above[above.index(resolved) :], resolved))
         raise RecipeError(f"{path}: extends itself: {chain}")
-    document = read_document(path)
     _make_paths_absolute(document.tree, resolved.parent)
     if "extends" not in document.tree:
         return document
     base = document.tree.pop("extends")
     if not isinstance(base, str):
         raise RecipeError(f"{document.where(('extends',))} extends: should be the path of one recipe")
-    base_path = path.parent / base
-    if not base_path.exists():
+    base_path = _absolute(path.parent, base)
+    if not os.path.isfile(base_path):  # noqa: PTH113 unlike pathlib's, it answers for any text at all
         raise RecipeError(f"{document.where(('extends',))} extends: there is no file {base_path}")
     return _merged(_load_chain(base_path, (*above, resolved)), document)
 
@@ -54,41 +58,47 @@ def _make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
     pretrain = tree.get("pretrain")
     for table in (tree, pretrain if isinstance(pretrain, dict) else {}):
         if isinstance(table.get("weights"), str):
-            table["weights"] = str(folder / Path(table["weights"]).expanduser())
+            table["weights"] = str(_absolute(folder, table["weights"]))
     if isinstance(tree.get("plugins"), list):
         tree["plugins"] = [
-            str(folder / Path(plugin).expanduser()) if isinstance(plugin, str) else plugin
-            for plugin in tree["plugins"]
+            str(_absolute(folder, plugin)) if isinstance(plugin, str) else plugin for plugin in tree["plugins"]
         ]
 
 
+def _absolute(folder: Path, text: str) -> Path:
+    return folder / os.path.expanduser(text)  # noqa: PTH111 pathlib's raises where a user has no home
+
+
 def _merged(base: Document, child: Document) -> Document:
-    places = dict(base.places)
-    tree = _merge_tables(base.tree, child.tree, (), places)
-    return Document(tree, places | child.places, child.source)
+    replaced: set[KeyPath] = set()
+    tree = _merge_tables(base.tree, child.tree, (), replaced)
+    return Document(tree, _without(base.places, replaced) | child.places, child.source)
 
 
 def _merge_tables(
-    base: dict[str, Any], child: dict[str, Any], path: KeyPath, places: dict[KeyPath, str]
+    base: dict[str, Any], child: dict[str, Any], path: KeyPath, replaced: set[KeyPath]
 ) -> dict[str, Any]:
-    renamed = path and "name" in child and child["name"] != base.get("name", child["name"])
-    if renamed:
-        _forget(places, path)
+    if path and "name" in child and child["name"] != base.get("name", child["name"]):
+        replaced.add(path)
         return child
     merged = dict(base)
     for key, value in child.items():
         below = (*path, key)
         if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merged[key] = _merge_tables(base[key], value, below, places)
+            merged[key] = _merge_tables(base[key], value, below, replaced)
         else:
-            _forget(places, below)
+            replaced.add(below)
             merged[key] = value
     return merged
 
 
-def _forget(places: dict[KeyPath, str], path: KeyPath) -> None:
-    for known in [known for known in places if known[: len(path)] == path]:
-        del places[known]
+def _without(places: dict[KeyPath, str], replaced: set[KeyPath]) -> dict[KeyPath, str]:
+    """Return the places of keys that still hold what stands there."""
+    return {
+        path: place
+        for path, place in places.items()
+        if not any(path[:length] in replaced for length in range(1, len(path) + 1))
+    }
 
 
 def _apply_override(document: Document, override: str) -> None:
@@ -107,11 +117,12 @@ def _apply_override(document: Document, override: str) -> None:
         else:
             target = target[int(key)]
     key = _step_into(target, path[-1], override)
+    set_path = (*place, key)
     if key == "name" and place and isinstance(target, dict) and target.get("name", value) != value:
         target.clear()
+        set_path = place
     target[key] = value
-    _forget(document.places, (*place, key))
-    document.places[(*place, key)] = f"override {match[1]}"
+    document.places = _without(document.places, {set_path}) | {set_path: "override"}
 
 
 def _step_into(target: Any, part: str, override: str) -> str | int:
@@ -120,19 +131,18 @@ def _step_into(target: Any, part: str, override: str) -> str | int:
     if not isinstance(target, list):
         raise RecipeError(f"override {override!r}: the key before {part!r} holds a value, not a table")
     if not part.isdecimal() or int(part) >= len(target):
-        raise RecipeError(f"override {override!r}: {part!r} should be a number below {len(target)}")
+        raise RecipeError(f"override {override!r}: {part!r} is no place in a list of {len(target)}, counted from 0")
     return int(part)
 
 
 def _parse_value(text: str, override: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
-    except (tomllib.TOMLDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         parsed = {}
     if set(parsed) == {"value"}:
         return parsed["value"]
     if _PLAIN_WORD.fullmatch(text):  # the shell has eaten the quotes of pretrain.backbone.model="resnet18"
         return text
-    raise RecipeError(
-        f"override {override!r}: {text!r} is not a TOML value; text with spaces needs quotes: '{override.partition('=')[0]}=\"...\"'"
-    )
+    quoted = f"'{override.partition('=')[0]}=\"...\"'"
+    raise RecipeError(f"override {override!r}: {text!r} is not a TOML value; such text needs quotes: {quoted}")

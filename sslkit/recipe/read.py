@@ -16,6 +16,8 @@ from sslkit.errors import RecipeError
 from sslkit.text import one_line
 
 MAX_BYTES: Final = 256 * 1024  # tomllib takes seconds for hostile megabytes; the largest real recipe has 4 KiB
+MAX_DEPTH: Final = 50  # tables in tables; tomllib takes memory quadratic in the parts of a dotted key
+_MAX_INTEGER: Final = 2**63  # what TOML promises; larger ones cannot even be printed
 
 KeyPath = tuple[str | int, ...]
 
@@ -54,26 +56,47 @@ def read_document(path: Path) -> Document:
         RecipeError: Missing, not a file, too large, not UTF-8, empty, or not TOML.
     """
     text = _read_text(path)
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") - line.count("..") > 2 * MAX_DEPTH:
+            raise RecipeError(f"{path}:{number}: more dots than a recipe needs; break the line")
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(_syntax_message(path, text, str(error))) from None
     except RecursionError:
         raise RecipeError(f"{path}: brackets are nested too deeply for a recipe") from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(_syntax_message(path, text, str(error))) from None
+    except ValueError as error:  # Python refuses to read thousands of digits
+        raise RecipeError(f"{path}: not valid TOML: {one_line(error)}") from None
     if not tree:
         raise RecipeError(f"{path}: is empty; a recipe needs at least schema = 1, name and [pretrain]")
-    places = {key: f"{path}:{line}" for key, line in locate(text).items()}
-    return Document(tree, places, str(path))
+    document = Document(tree, {key: f"{path}:{line}" for key, line in locate(text).items()}, str(path))
+    require_plain(document, tree)
+    return document
+
+
+def require_plain(document: Document, value: Any, path: KeyPath = ()) -> None:
+    """Refuse what no recipe needs and what later stages cannot handle: endless nesting, endless integers.
+
+    Raises:
+        RecipeError: Names the key.
+    """
+    too_deep = len(path) > MAX_DEPTH
+    if too_deep or (isinstance(value, int) and not -_MAX_INTEGER <= value < _MAX_INTEGER):
+        reason = "tables are nested too deeply for a recipe" if too_deep else "is too large an integer for TOML"
+        raise RecipeError(f"{document.where(path)} {'.'.join(map(str, path[:8]))}: {reason}")
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            require_plain(document, item, (*path, key))
 
 
 def _read_text(path: Path) -> str:
-    if path.is_dir():
-        raise RecipeError(f"{path}: is a folder; name the recipe file inside it, such as {path / 'recipe.toml'}")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file") from None
+    except IsADirectoryError:
+        raise RecipeError(f"{path}: is a folder; name the recipe file inside it, such as {path / 'recipe.toml'}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
@@ -89,11 +112,10 @@ def _read_text(path: Path) -> str:
 
 def _syntax_message(path: Path, text: str, reason: str) -> str:
     match = re.search(r"\(at line (\d+), column \d+\)", reason)
-    line = int(match[1]) if match else text.count("\n") + 1
+    line = int(match[1]) if match else text.rstrip("\n").count("\n") + 1
     reason = re.sub(r"\s*\(at .*\)$", "", reason)
-    content = text.splitlines()[line - 1] if line <= len(text.splitlines()) else ""
     advice = ""
-    if re.search(r'"[^"]*\\', content):
+    if re.search(r'"[^"]*\\', text.split("\n")[line - 1]):
         advice = " (in double quotes \\ starts an escape: write paths with / or in 'single quotes')"
     return f"{path}:{line}: not valid TOML: {one_line(reason)}{advice}"
 
@@ -114,7 +136,9 @@ def locate(text: str) -> dict[KeyPath, int]:
         assignment = None if header else _ASSIGNMENT.match(text, position, end)
         if header:
             table = _entered(_parts(header[2]), counts, appends=header[1] == "[[")
-            places.setdefault(table, line)
+            for length in range(1, len(table)):
+                places.setdefault(table[:length], line)
+            places[table] = line
         elif assignment:
             key = table + _parts(assignment[1])
             for length in range(len(table) + 1, len(key) + 1):

@@ -20,9 +20,9 @@ from sslkit.recipe.merge import load_document
 from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.schema import SLOTS, PretrainKeys, RecipeKeys
 from sslkit.registry.discover import Registry
-from sslkit.registry.options import Problem, call, check_options, signature_of, validate
+from sslkit.registry.options import Problem, call, check_options, signature_of, unknown_key, validate
 from sslkit.registry.register import Component
-from sslkit.text import did_you_mean, safe_text
+from sslkit.text import closest, one_line
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ class _Resolver:
         self.registry = Registry([])
 
     def recipe(self) -> Recipe:
-        keys, problems = validate(RecipeKeys, self.document.tree)
+        keys, problems = validate(RecipeKeys, self.document.tree, beside=("extends",))
         self._report((), problems)
         plugins = self._plugin_files()
         self.registry = Registry.discover(plugins)
@@ -267,16 +267,16 @@ class _Resolver:
         self._report(path, problems)
         if not isinstance(name, str):
             # Without the component its options are unknown: only a mistyped `name` can be told.
-            for key in rest:
-                self._problem((*path, key), "unknown key" + did_you_mean(key, keys_model.model_fields))
+            for key in filter(lambda key: closest(key, ["name"]), rest):
+                self._problem((*path, key), unknown_key(key, ["name"]))
             return None
         try:
             component = self.registry.get(kind, name)
-            options, problems = check_options(component, rest)
+            options, problems = check_options(component, rest, beside=keys_model.model_fields)
         except PluginError as error:
             self._problem((*path, "name"), str(error))
             return None
-        self._report(path, problems, also_known=keys_model.model_fields)
+        self._report(path, problems)
         if problems or keys is None:
             return None
         self._check_folder(component, table, path)
@@ -310,16 +310,13 @@ class _Resolver:
             if isinstance(text, str) and (reason := unmet(text)) is not None:
                 self._problem(("requires", number), reason)
 
-    def _report(self, path: KeyPath, problems: Sequence[Problem], also_known: Any = ()) -> None:
+    def _report(self, path: KeyPath, problems: Sequence[Problem]) -> None:
         for problem in problems:
-            reason = problem.reason
-            if also_known and len(problem.key) == 1 and reason == "unknown key":
-                reason += did_you_mean(str(problem.key[0]), also_known)
-            self._problem((*path, *problem.key), reason)
+            self._problem((*path, *problem.key), problem.reason)
 
     def _problem(self, path: KeyPath, reason: str) -> None:
-        key = ".".join(map(str, path))
-        self.problems.append(safe_text(f"{self.document.where(path)} {key}: {reason}".replace(" :", ":")))
+        place = f"{self.document.where(path)} {'.'.join(map(str, path))}".rstrip()
+        self.problems.append(one_line(f"{place}: {reason}", 1000))
 
 
 def unmet(requirement: str) -> str | None:
@@ -331,9 +328,9 @@ def unmet(requirement: str) -> str | None:
     try:
         installed = importlib.metadata.version(wanted.name)
     except importlib.metadata.PackageNotFoundError:
-        name = canonicalize_name(wanted.name)
-        clone = name.removeprefix("sslkit-")
-        return f'{requirement} is not installed; in a clone: pip install -e plugins/{clone}; else: pip install "{requirement}"'
+        folder = canonicalize_name(wanted.name).removeprefix("sslkit-")
+        clone = f", or in a clone: pip install -e plugins/{folder}" if folder != canonicalize_name(wanted.name) else ""
+        return f'{requirement} is not installed: pip install "{requirement}"{clone}'
     if not wanted.specifier.contains(installed, prereleases=True):
         return f'{requirement} is required, {installed} is installed: pip install "{requirement}"'
     return None

@@ -142,7 +142,7 @@ def json_schema(registry: Registry, namespaces: Iterable[str]) -> dict[str, Any]
             for component in registry.components(kind)
             if component.name.partition(".")[0] in chosen
         ]
-        tables[kind] = {"type": "object", "required": ["name"], "anyOf": variants}
+        tables[kind] = {"type": "object", "anyOf": variants}
     schema = _inlined(RecipeKeys.model_json_schema(by_alias=True))
     schema["properties"]["extends"] = {"type": "string", "description": "One other recipe, relative to this."}
     pretrain = _table_of(schema["properties"]["pretrain"])
@@ -157,9 +157,8 @@ def json_schema(registry: Registry, namespaces: Iterable[str]) -> dict[str, Any]
     evaluations: list[dict[str, Any]] = tables["evaluation"]["anyOf"]
     for variant in evaluations:
         variant["properties"]["data"] = _reference("data")
-    # With `extends`, any key may come from the other file.
-    schema.pop("required", None)
-    pretrain.pop("required", None)
+    for table in (schema, pretrain):
+        table.pop("required", None)  # with `extends`, any key may come from the other file
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **schema,

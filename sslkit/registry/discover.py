@@ -100,7 +100,8 @@ class Registry:
         records = [_load_module("builtin", f"sslkit {sslkit.__version__}", "sslkit.builtin.plugin", "sslkit")]
         for namespace, claims in sorted(_claims().items()):
             records.append(_load_claims(namespace, claims))
-        records.extend(_load_file(path) for path in local)
+        for path in dict.fromkeys(local):
+            records.append(_load_file(path, records))
         return cls(records)
 
     def components(self, kind: str | None = None) -> list[Component]:
@@ -134,22 +135,24 @@ class Registry:
                 name = new_name
         if (kind, name) in self._components:
             return self._components[kind, name]
-        namespace = name.partition(".")[0]
-        broken = [record for record in self.plugin(namespace) if record.status != "ok"]
-        if broken and "." in name:
-            first = broken[0]
-            raise PluginError(
-                f'plugin "{namespace}" ({first.owner}) is installed but cannot be used: {first.reason}; '
-                f"see: sslkit plugins {namespace} --traceback"
-            )
-        others = self.named(name)
-        if others:
-            raise PluginError(f"{name} is a component of kind {others[0].kind}, not {kind}")
-        known = [component.name for component in self.components(kind)]
-        if "." in name and not self.plugin(namespace):
-            advice = did_you_mean(name, known) or f"; no plugin named {namespace!r} is installed"
-            raise PluginError(f'there is no {kind} "{name}"{advice}; see: sslkit plugins')
-        raise PluginError(f'there is no {kind} "{name}"{did_you_mean(name, known)}; see: sslkit components')
+        raise PluginError(self._why_not(kind, name))
+
+    def _why_not(self, kind: str, name: str) -> str:
+        namespace, dot, _ = name.partition(".")
+        rows = self.plugin(namespace)
+        works = any(record.status == "ok" for record in rows)
+        for record in rows:
+            if dot and (record.status == "failed" or not works):
+                return (
+                    f'plugin "{namespace}" ({record.owner}) is there but cannot be used: {record.reason}; '
+                    f"see: sslkit plugins {namespace} --traceback"
+                )
+        if others := self.named(name):
+            return f"{name} is a component of kind {others[0].kind}, not {kind}"
+        advice = did_you_mean(name, [component.name for component in self.components(kind)])
+        if dot and not rows:
+            return f'there is no {kind} "{name}": no plugin "{namespace}" is installed{advice}; see: sslkit plugins'
+        return f'there is no {kind} "{name}"{advice}; see: sslkit components {kind}'
 
 
 def _claims() -> dict[str, list[_Claim]]:
@@ -158,12 +161,9 @@ def _claims() -> dict[str, list[_Claim]]:
     for distribution in distributions():
         try:
             entry_points = [entry for entry in distribution.entry_points if entry.group == GROUP]
-            if not entry_points:
-                continue
-            name, location = _identity(distribution)
-            version = distribution.version
         except Exception:  # unreadable metadata of a foreign package is not our business
             continue
+        name, version, location = _identity(distribution) if entry_points else ("", "", "")
         for entry_point in entry_points:
             claims[_normalised(entry_point.name)].append(
                 _Claim(_normalised(name), f"{name} {version}", location, entry_point)
@@ -171,10 +171,16 @@ def _claims() -> dict[str, list[_Claim]]:
     return dict(claims)
 
 
-def _identity(distribution: Distribution) -> tuple[str, str]:
-    metadata_folder = getattr(distribution, "_path", None)
-    location = str(metadata_folder.parent) if isinstance(metadata_folder, Path) else "unknown place"
-    return distribution.metadata["Name"] or "unnamed distribution", location
+def _identity(distribution: Distribution) -> tuple[str, str, str]:
+    """Return name, version and place; from the folder's name where an uninstallation has left only half."""
+    folder = Path(getattr(distribution, "_path", "unknown place/unnamed"))
+    try:
+        name, version = distribution.metadata["Name"], distribution.version
+    except Exception:
+        name = None
+    if not name:
+        name, _, version = folder.stem.partition("-")
+    return name, version, str(folder.parent)
 
 
 def _normalised(name: str) -> str:
@@ -188,21 +194,22 @@ def _load_claims(namespace: str, claims: list[_Claim]) -> PluginRecord:
         owners.setdefault(claim.distribution, claim)
     described = " and ".join(f"{claim.owner} in {claim.location}" for claim in owners.values())
     record = PluginRecord(namespace, ", ".join(c.owner for c in owners.values()), claims[0].location)
-    spelled = claims[0].entry_point.name
     if namespace in RESERVED:
-        return _failed(record, f"the name {namespace!r} is reserved for sslkit; claimed by {described}")
+        return _refused(record, "conflict", f"{namespace!r} is reserved for sslkit; claimed by {described}")
     if len(owners) > 1:
-        record.status = "conflict"
-        record.reason = f"two distributions claim {namespace!r}, neither is loaded: {described}"
-        return record
-    if not _NAMESPACE.fullmatch(spelled):
-        return _failed(
-            record, f"the entry point {spelled!r} of {described} must be lower-case letters, digits and _"
-        )
+        reason = f"{len(owners)} distributions claim {namespace!r}, none is loaded: {described}"
+        return _refused(record, "conflict", reason)
     # Left-over metadata may stand beside the real one: the first that loads is the plugin.
+    targets: dict[str, _Claim] = {}
+    for claim in claims:
+        if _NAMESPACE.fullmatch(claim.entry_point.name):
+            targets.setdefault(claim.entry_point.value.partition(":")[0].strip(), claim)
+    if not targets:
+        spelled = claims[0].entry_point.name
+        reason = f"the entry point {spelled!r} of {described} should be lower-case letters, digits and _"
+        return _refused(record, "failed", reason)
     attempts = []
-    for claim in {claim.entry_point.value: claim for claim in claims}.values():
-        module_name = claim.entry_point.value.partition(":")[0].strip()
+    for module_name, claim in targets.items():
         attempts.append(_load_module(namespace, claim.owner, module_name, claim.location))
         if attempts[-1].status == "ok":
             return attempts[-1]
@@ -216,7 +223,7 @@ def _load_module(namespace: str, owner: str, module_name: str, location: str) ->
     return record
 
 
-def _load_file(path: Path) -> PluginRecord:
+def _load_file(path: Path, others: Sequence[PluginRecord]) -> PluginRecord:
     record = PluginRecord("local", f"the file {path.name}", str(path))
     with _contained(record):
         if not path.is_file():
@@ -231,6 +238,11 @@ def _load_file(path: Path) -> PluginRecord:
         spec.loader.exec_module(module)
         module.__name__ = path.stem
         _register(record, module, own_module=True)
+        owners = {(known.kind, known.name): known.owner for other in others for known in other.components}
+        for component in record.components:
+            if (component.kind, component.name) in owners:
+                owner = owners[component.kind, component.name]
+                raise PluginError(f"{component.kind} {component.name} is registered by {owner} already")
     return record
 
 
@@ -256,27 +268,43 @@ def _register(record: PluginRecord, module: ModuleType, *, own_module: bool) -> 
 @contextlib.contextmanager
 def _contained(record: PluginRecord) -> Iterator[None]:
     """Run a plugin's code so that whatever it does ends as a row: raise, exit, print, change folder."""
-    folder = Path.cwd()
-    printed = io.StringIO()
+    folder, hidden = _working_folder(), _Hidden()
     try:
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
             yield
-    except (Exception, SystemExit) as error:
-        reason = (
-            one_line(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {one_line(error)}"
-        )
-        _failed(record, reason)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and what test tools raise, are no Exception
+        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+        _refused(record, "failed", kind + one_line(error))
         record.traceback = traceback.format_exc()
     notes = []
-    if printed.tell():
-        notes.append(f"printed {printed.tell():,} characters while it was imported (hidden)")
-    if Path.cwd() != folder:
-        notes.append(f"changed the working folder to {Path.cwd()} (changed back)")
+    if hidden.num_characters:
+        notes.append(f"printed {hidden.num_characters:,} characters while it was imported (hidden)")
+    if folder is not None and _working_folder() != folder:
+        notes.append(f"changed the working folder to {_working_folder()} (changed back)")
         os.chdir(folder)
     record.reason = "; ".join(filter(None, [record.reason, *notes]))
 
 
-def _failed(record: PluginRecord, reason: str) -> PluginRecord:
-    record.status = "failed"
-    record.reason = reason
+class _Hidden(io.StringIO):
+    """Stands in for the terminal: counts what is written and forgets it."""
+
+    num_characters = 0
+
+    def write(self, text: str) -> int:
+        self.num_characters += len(text)
+        return len(text)
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # somebody has removed it
+        return None
+
+
+def _refused(record: PluginRecord, status: Literal["failed", "conflict"], reason: str) -> PluginRecord:
+    record.status, record.reason = status, reason
+    record.components, record.renamings = [], {}
     return record

@@ -14,6 +14,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pydantic
@@ -21,7 +22,7 @@ from pydantic_core import ErrorDetails
 
 from sslkit.errors import PluginError
 from sslkit.registry.register import ENGINE_ARGUMENTS, Component
-from sslkit.text import did_you_mean
+from sslkit.text import did_you_mean, one_line
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -95,6 +96,8 @@ def signature_of(component: Component) -> Signature:
         where = f"{component.kind} {component.name} of {component.owner}: parameter {parameter.name!r}"
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             raise PluginError(f"{where}: *args and **kwargs hide options from validation; name each option")
+        if parameter.kind is parameter.POSITIONAL_ONLY:
+            raise PluginError(f"{where}: the engine gives its arguments by name; leave the / out")
         if parameter.kind is parameter.KEYWORD_ONLY:
             default = ... if parameter.default is parameter.empty else parameter.default
             fields[parameter.name] = (_evaluated(parameter, factory, where), default)
@@ -111,44 +114,57 @@ def signature_of(component: Component) -> Signature:
             optional.append(parameter.name)
     try:
         model = pydantic.create_model(component.name, __config__=STRICT, **fields)
-    except (pydantic.PydanticUserError, NameError) as error:
-        raise PluginError(f"{component.kind} {component.name}: options cannot be read: {error}") from error
+    except Exception as error:  # a name or a type that pydantic does not take
+        raise PluginError(f"{component.kind} {component.name}: options cannot be read: {one_line(error)}") from error
     model.__annotations__ = {name: annotation for name, (annotation, _) in fields.items()}
     return Signature(tuple(engine), tuple(optional), model, _docstring_meanings(factory))
 
 
-def check_options(component: Component, given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
+def check_options(
+    component: Component, given: Mapping[str, Any], beside: Iterable[str] = ()
+) -> tuple[dict[str, Any], list[Problem]]:
     """Check a recipe table's options.
 
     Args:
         component: Whose options.
         given: The table without the engine's keys.
+        beside: The engine's keys, which a mistyped key may have meant.
 
     Returns:
         All options with defaults filled in, and the problems; the options are empty if there are any.
     """
     model = signature_of(component).model
-    checked, problems = validate(model, given)
+    checked, problems = validate(model, given, beside)
     if checked is None:
         return {}, problems
     return {name: getattr(checked, name) for name in model.model_fields}, []
 
 
 def validate(
-    model: type[pydantic.BaseModel], given: Mapping[str, Any]
+    model: type[pydantic.BaseModel], given: Mapping[str, Any], beside: Iterable[str] = ()
 ) -> tuple[pydantic.BaseModel | None, list[Problem]]:
-    """Check a table against a model; return the checked one or every problem."""
+    """Check a table against a model; return the checked one, or one problem for every key that has any."""
     try:
         # As JSON text, because strict mode then takes an array for a tuple and still refuses "3" for a number.
         return model.model_validate_json(json.dumps(given, default=str)), []
     except pydantic.ValidationError as error:
-        return None, [_problem(details, model) for details in error.errors(include_url=False)]
+        reasons: dict[tuple[str | int, ...], list[str]] = {}
+        for details in error.errors(include_url=False):
+            key, reason = _problem(details, model, given, beside)
+            reasons.setdefault(key, []).append(reason)
+        return None, [Problem(key, " or ".join(dict.fromkeys(found))) for key, found in reasons.items()]
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """Return the reason for an unknown key: the nearest known one, or all of them."""
+    known = list(known)
+    return "unknown key" + (did_you_mean(key, known) or f"; known here: {', '.join(known) or 'none'}")
 
 
 def call(component: Component, options: Mapping[str, Any], engine: Mapping[str, Any]) -> Any:
     """Call a factory with the engine's arguments that it declares, and its options."""
-    declared = signature_of(component).engine
-    return component.load()(*[engine[name] for name in declared if name in engine], **options)
+    given = {name: engine[name] for name in signature_of(component).engine if name in engine}
+    return component.load()(**given, **options)
 
 
 def _parameters(component: Component, factory: Callable[..., Any]) -> Iterable[inspect.Parameter]:
@@ -169,32 +185,41 @@ def _evaluated(parameter: inspect.Parameter, factory: Callable[..., Any], where:
     scope = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         return eval(annotation, scope)  # the plugin's own source text, never a recipe's
-    except NameError as error:
-        raise PluginError(f"{where}: its type {annotation!r} cannot be read: {error}") from error
+    except Exception as error:
+        raise PluginError(f"{where}: its type {annotation!r} cannot be read: {one_line(error)}") from error
 
 
-def _problem(details: ErrorDetails, model: type[pydantic.BaseModel]) -> Problem:
-    key = tuple(details["loc"])
-    kind, given = details["type"], details.get("input")
+def _problem(
+    details: ErrorDetails, model: type[pydantic.BaseModel], given: Mapping[str, Any], beside: Iterable[str]
+) -> Problem:
+    location, kind = tuple(details["loc"]), details["type"]
     if kind == "extra_forbidden":
-        return Problem(key, "unknown key" + did_you_mean(str(key[-1]), _known_keys(model, key[:-1])))
+        known = [*_known_keys(model, location[:-1]), *(beside if len(location) == 1 else ())]
+        return Problem(location, unknown_key(str(location[-1]), known))
     if kind == "missing":
-        return Problem(key, "is required")
+        return Problem(location, "is required")
     message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
-    return Problem(key, f"{message}, got {_shown(given)}")
+    return Problem(_within(given, location), f"{message}, got {_shown(details.get('input'))}")
+
+
+def _within(given: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return how much of pydantic's location is in the table: the rest names the branches of a union."""
+    for length, part in enumerate(location):
+        try:
+            given = given[part]
+        except (LookupError, TypeError):
+            return location[:length]
+    return location
 
 
 def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
-    for part in path:
-        candidates = [model, *typing.get_args(model)]
-        model = next((c for c in candidates if hasattr(c, "model_fields")), None)
-        if model is None:
-            return []
-        if isinstance(part, str) and part in model.model_fields:
-            model = model.model_fields[part].annotation
-    candidates = [model, *typing.get_args(model)]
-    model = next((c for c in candidates if hasattr(c, "model_fields")), None)
-    return list(model.model_fields) if model is not None else []
+    """Return the keys of the table at a path, looking through `Table | None`."""
+    fields: dict[str, Any] = {}
+    for part in ("", *path):
+        model = fields[str(part)].annotation if part in fields else model
+        table = next((choice for choice in (model, *typing.get_args(model)) if hasattr(choice, "model_fields")), None)
+        fields = {} if table is None else {info.alias or name: info for name, info in table.model_fields.items()}
+    return list(fields)
 
 
 def _shown(value: Any) -> str:
@@ -206,7 +231,7 @@ def _annotation_text(annotation: Any) -> str:
     """Return a type as a reader of recipes wants it: `number > 0`, `"a" or "b"`."""
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return " ".join([_annotation_text(args[0]), *map(_constraint_text, args[1:])])
+        return " ".join(filter(None, [_annotation_text(args[0]), *map(_constraint_text, args[1:])]))
     if origin is typing.Literal:
         return " or ".join(json.dumps(choice) for choice in args)
     if origin is tuple:
@@ -216,18 +241,14 @@ def _annotation_text(annotation: Any) -> str:
         return {dict: "table", list: "array"}[origin]
     if args:  # a union
         return " or ".join("left out" if arg is type(None) else _annotation_text(arg) for arg in args)
-    names = {int: "integer", float: "number", str: "text", bool: "true or false"}
+    names = {int: "integer", float: "number", str: "text", bool: "true or false", Path: "path", Any: "anything"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
 def _constraint_text(constraint: Any) -> str:
-    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<="}
-    found = [f"{sign} {getattr(constraint, name)}" for name, sign in signs.items() if _bound(constraint, name)]
-    return " and ".join(found)
-
-
-def _bound(constraint: Any, name: str) -> bool:
-    return getattr(constraint, name, None) is not None
+    signs = {"gt": ">", "ge": ">=", "lt": "<", "le": "<=", "min_length": "of length >=", "max_length": "of length <="}
+    bounds = [(sign, getattr(constraint, name, None)) for name, sign in signs.items()]
+    return " and ".join(f"{sign} {bound}" for sign, bound in bounds if bound is not None)
 
 
 def _docstring_meanings(factory: Callable[..., Any]) -> dict[str, str]:

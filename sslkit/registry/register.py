@@ -55,7 +55,7 @@ class Component:
     target: str
     summary: str
     owner: str
-    module: ModuleType | None = field(default=None, repr=False, compare=False)
+    module: ModuleType | None = field(default=None, repr=False)
 
     def load(self) -> Callable[..., Any]:
         """Import and return the factory.
@@ -69,8 +69,7 @@ class Component:
         except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self.kind} {self.name} of {self.owner} cannot be imported: "
-                f"{type(error).__name__}: {one_line(error)}; see: sslkit plugins "
-                f"{self.name.partition('.')[0]} --traceback"
+                f"{type(error).__name__}: {one_line(error)}; see: sslkit components {self.name} -v"
             ) from error
         try:
             factory: Callable[..., Any] = getattr(module, attribute)

@@ -30,7 +30,6 @@ _REFUSED = {
     "num_classes": "a backbone has no classifier",
     "features_only": "a backbone returns one vector per image",
     "out_indices": "a backbone returns one vector per image",
-    "in_chans": "use the option in_channels",
     "device": "where a run computes is the flag --device",
     "dtype": "use the recipe's key pretrain.precision",
 }
@@ -51,7 +50,7 @@ def timm_backbone(
     Args:
         model: Name in timm, such as "resnet18"; tags of released weights are not part of it.
         timm_options: Table of options that timm hands to the model, such as {drop_path_rate = 0.1}.
-        in_channels: Channels of an image.
+        in_channels: Channels of an image; timm's own word for it, timm_options.in_chans, is understood too.
 
     Raises:
         PluginError: For an unknown model, an unknown or refused option, or features that are not [N, D].
@@ -63,10 +62,14 @@ def timm_backbone(
     for name in timm_options:
         if name in _REFUSED:
             raise PluginError(f"timm_options.{name} is not possible: {_REFUSED[name]}")
-    options = dict(timm_options) if in_channels == 3 else {**timm_options, "in_chans": in_channels}
+    options = dict(timm_options) if in_channels == 3 else {"in_chans": in_channels, **timm_options}
+    if in_channels != 3 and options["in_chans"] != in_channels:
+        raise PluginError(
+            f"in_channels is {in_channels}, but timm_options.in_chans is {options['in_chans']}; leave one of them out"
+        )
     backbone = _create(model, options)
     try:
-        features = _features_of_shapes(backbone, in_channels)
+        features = _features_of_shapes(backbone, options.get("in_chans", 3))
     except Exception as error:  # an option of the wrong type may show here only
         raise _refusal(model, options, error) from error
     if not isinstance(features, torch.Tensor) or features.ndim != 2:

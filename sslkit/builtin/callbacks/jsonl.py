@@ -73,8 +73,7 @@ class Jsonl:
 def json_line(record: Mapping[str, Any]) -> str:
     """Return a record as one line of strict JSON, line end included; non-finite numbers become null."""
     finite = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in record.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in record.items()
     }
     return json.dumps(finite, separators=(",", ":"), allow_nan=False) + "\n"
 
@@ -92,7 +91,9 @@ def drop_lines_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     before = path.read_bytes()
-    kept = b"".join(line for line in before.splitlines(keepends=True) if _stays(line, step))
+    # A line that only lacks its end is whole: the kill came between the two.
+    lines = [line.rstrip(b"\n") + b"\n" for line in before.splitlines(keepends=True)]
+    kept = b"".join(line for line in lines if _stays(line, step))
     if kept == before:
         return
     temporary = path.with_name(f".tmp-{path.name}")
@@ -104,8 +105,6 @@ def drop_lines_after(path: Path, step: int) -> None:
 
 
 def _stays(line: bytes, step: int) -> bool:
-    if not line.endswith(b"\n"):
-        return False
     try:
         record = json.loads(line)
     except ValueError:

@@ -57,6 +57,7 @@ class TensorBoard:
     @hookimpl
     def sslkit_pretrain_start(self, state: PretrainState) -> None:
         """Open the file; what an earlier process wrote beyond this step is hidden by TensorBoard."""
+        self._last_step = state.step
         self._open(purge_step=state.step + 1 if state.step else None)
 
     @hookimpl
@@ -76,7 +77,8 @@ class TensorBoard:
             self._open(purge_step=None)
         if self._writer is not None:
             for metric, value in outcome.metrics.items():
-                self._writer.add_scalar(f"evaluate/{name}/{metric}", value, self._last_step)
+                tag = f"evaluate/{name}/{metric}".replace(" ", "_")  # TensorBoard's tags have no spaces
+                self._writer.add_scalar(tag, value, self._last_step)
 
     @hookimpl
     def sslkit_run_failed(self) -> None:

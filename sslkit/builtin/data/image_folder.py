@@ -6,6 +6,7 @@ and by `builtin/data/torchvision_sets` for the sets that come as class folders.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Sequence
@@ -52,6 +53,12 @@ class ImageFiles:
             IndexError: There is no such image.
         """
         return open_image(Path(self.describe(index))), int(self.labels[index])
+
+    def with_labels(self, labels: npt.NDArray[np.int64]) -> ImageFiles:
+        """Return the same files with other labels, int64 [n]."""
+        files = copy.copy(self)
+        files.labels = labels
+        return files
 
     def path(self, index: int) -> str:
         """Return the relative path of an image."""

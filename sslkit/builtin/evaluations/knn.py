@@ -79,7 +79,7 @@ def knn_votes(
     queries, bank = normalize(queries, dim=1), normalize(bank, dim=1)
     chunk = max(1, _CHUNK_NUMBERS // len(bank))
     votes = []
-    for part in queries.split(chunk):
+    for part in torch.split(queries, chunk):
         similarities, neighbours = _nearest(part @ bank.T, k)
         # Less the row's largest: the ratios of the votes are the same, and no temperature overflows.
         weights = ((similarities - similarities[:, :1]).double() / temperature).exp()

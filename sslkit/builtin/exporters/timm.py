@@ -8,6 +8,7 @@ Enters: a backbone that is a timm model, or whose weights are those of one. Leav
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,9 @@ def export_timm() -> Exporter:
         Raises:
             SslkitError: If the backbone is no timm model, or does not come back as it was.
         """
-        recreated = _as_timm(pretrained.backbone)
-        recreated.pretrained_cfg = _description(recreated, pretrained)
+        recreated, options = _as_timm(pretrained.backbone)
+        recreated.pretrained_cfg = _description(recreated.pretrained_cfg, options, pretrained)
         target = Path(folder) / _FOLDER
-        options = pretrained.backbone.timm["options"]  # type: ignore[index, union-attr]
         save_for_hf(recreated, str(target), model_args=options, safe_serialization=True)
         _verify(pretrained, target)
         return [target / "model.safetensors", target / "config.json"]
@@ -49,8 +49,8 @@ def export_timm() -> Exporter:
     return write
 
 
-def _as_timm(backbone: nn.Module) -> nn.Module:
-    """Return a fresh timm model, on the CPU, with the backbone's weights."""
+def _as_timm(backbone: nn.Module) -> tuple[Any, dict[str, Any]]:
+    """Return a fresh timm model, on the CPU, with the backbone's weights, and the options it was made with."""
     spec: Any = getattr(backbone, "timm", None)
     if spec is None:
         raise SslkitError(
@@ -58,21 +58,18 @@ def _as_timm(backbone: nn.Module) -> nn.Module:
             "use another exporter: sslkit components exporter"
         )
     try:
-        model: nn.Module = timm.create_model(spec["model"], pretrained=False, num_classes=0, **spec["options"])
+        model = timm.create_model(spec["model"], pretrained=False, num_classes=0, **spec["options"])
         model.load_state_dict({name: tensor.detach().cpu() for name, tensor in backbone.state_dict().items()})
     except (TypeError, RuntimeError) as error:
         raise SslkitError(
             f"timm's {spec['model']} does not take the weights of this backbone: {one_line(error)}"
         ) from error
-    return model.eval()
+    return model.eval(), dict(spec["options"])
 
 
-def _description(model: nn.Module, pretrained: Pretrained) -> dict[str, Any]:
-    """Return timm's `pretrained_cfg`: the architecture's shape facts, and our own facts about the weights."""
-    theirs: Any = model.pretrained_cfg
-    channels = theirs["input_size"][0]
-    options: Any = pretrained.backbone.timm
-    channels = options["options"].get("in_chans", channels)
+def _description(theirs: Mapping[str, Any], options: Mapping[str, Any], pretrained: Pretrained) -> dict[str, Any]:
+    """Return timm's `pretrained_cfg`: its facts about the architecture's shape, and ours about the weights."""
+    channels = options.get("in_chans", theirs["input_size"][0])
     normalisation = pretrained.normalisation or Normalisation((0.0,) * channels, (1.0,) * channels)
     shape_facts = ("architecture", "first_conv", "classifier", "fixed_input_size")
     return {

@@ -37,25 +37,20 @@ class JointEmbedding(nn.Module):
     def __init__(
         self,
         backbone: nn.Module,
+        head: nn.Module | None,
         objective: Callable[..., Loss],
-        head: nn.Module | None = None,
     ) -> None:
         """Take the parts; what the objective wants is read from its signature, once.
 
         Args:
             backbone: Images [N, C, h, w] to features [N, D].
-            objective: Projections to a loss.
             head: Features [N, D] to projections [N, P]; None hands the features to the objective as they are.
+            objective: Projections to a loss.
 
         Raises:
-            PluginError: If head and objective are exchanged, or the objective asks for what nobody offers.
+            PluginError: If the objective asks for what nobody offers.
         """
         super().__init__()
-        if (head is not None and not isinstance(head, nn.Module)) or hasattr(objective, "out_dim"):
-            raise PluginError(
-                "head and objective are exchanged; write JointEmbedding(backbone, objective, head), "
-                "or name them: JointEmbedding(backbone, head=..., objective=...)"
-            )
         self.backbone = backbone
         self.head = head
         self.objective = objective

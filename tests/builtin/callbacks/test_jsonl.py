@@ -51,6 +51,13 @@ def test_a_resumed_run_drops_later_and_torn_lines_and_goes_on(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.jsonl"]
 
 
+def test_a_line_that_only_lacks_its_end_gets_one(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step":1}\n{"step":2}')
+    drop_lines_after(path, 2)
+    assert path.read_text() == '{"step":1}\n{"step":2}\n'
+
+
 def test_a_file_with_nothing_to_drop_is_not_touched(tmp_path):
     path = tmp_path / "metrics.jsonl"
     path.write_text('{"step":1}\n{"note":"no step"}\n')

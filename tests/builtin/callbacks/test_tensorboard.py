@@ -37,10 +37,8 @@ def test_scalars_are_written_every_so_many_steps_and_at_the_last(tmp_path):
     manager.hook.sslkit_run_end(summary={})
     scalars = read(tmp_path)
     assert scalars["pretrain/loss"] == [(3, 3.0), (6, 6.0), (7, 7.0)]
-    [tag] = [tag for tag in scalars if tag.startswith("evaluate/")]
-    assert tag.endswith("/top1")
-    assert scalars[tag] == [(7, 0.75)]
-    assert set(scalars) == {"pretrain/loss", tag}
+    assert scalars["evaluate/linear_h/top1"] == [(7, 0.75)]
+    assert len(scalars) == 2
 
 
 def test_steps_done_again_after_a_kill_replace_the_old_ones(tmp_path):
@@ -49,6 +47,14 @@ def test_steps_done_again_after_a_kill_replace_the_old_ones(tmp_path):
     again = run_steps(TensorBoard(every_steps=1), tmp_path, range(4, 8), start=3, loss=lambda step: 10.0 * step)
     again.hook.sslkit_run_end(summary={})
     assert read(tmp_path)["pretrain/loss"] == [(1, 1), (2, 2), (3, 3), (4, 40), (5, 50), (6, 60), (7, 70)]
+
+
+def test_scores_of_a_run_that_only_evaluates_are_at_the_step_it_stands_at(tmp_path):
+    pytest.importorskip("tensorboard")
+    manager = run_steps(TensorBoard(), tmp_path, [], start=7)
+    manager.hook.sslkit_evaluation_end(run=None, name="knn h", outcome=Outcome("top1", {"top1": 0.25}))
+    manager.hook.sslkit_run_end(summary={})
+    assert read(tmp_path) == {"evaluate/knn_h/top1": [(7, 0.25)]}
 
 
 def test_a_run_without_a_folder_writes_nothing(tmp_path, monkeypatch):

@@ -54,5 +54,5 @@ def test_adamw_takes_a_first_step_as_written_out():
 
 
 def test_nesterov_without_momentum_is_refused_in_one_line():
-    with pytest.raises(SslkitError, match="momentum = 0.9"):
+    with pytest.raises(SslkitError, match=r"momentum = 0\.9"):
         sgd(make_groups(), momentum=0.0, nesterov=True)

@@ -13,8 +13,9 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge
-from sslkit import LossOutput
 from torch import Tensor, nn
+
+from sslkit import LossOutput
 
 _MIN_NORM = 1e-6
 """Shortest length that is still normalised to 1. Source: `tf.math.l2_normalize` of the paper's code, which floors

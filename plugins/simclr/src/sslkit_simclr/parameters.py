@@ -5,6 +5,7 @@ Enters: uniform numbers. Leaves: parameters of the pixel operations. Called by `
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -31,7 +32,8 @@ class Rule(NamedTuple):
     blur_sigma: tuple[float, float]
 
 
-class Parameters(NamedTuple):
+@dataclass(frozen=True)
+class Parameters:
     """Parameters of N views, tensors [N].
 
     Attributes:
@@ -48,7 +50,7 @@ class Parameters(NamedTuple):
     blurred: Tensor
     sigma: Tensor
 
-    def __getitem__(self, part: slice) -> Parameters:  # type: ignore[override]
+    def __getitem__(self, part: slice) -> Parameters:
         """Return the parameters of a slice of the views."""
         return Parameters(
             self.flipped[part],

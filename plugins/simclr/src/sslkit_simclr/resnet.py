@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 import timm
 import torch
 from annotated_types import Ge, Interval
-from sslkit import DataError, did_you_mean, one_line
 from timm.models.resnet import ResNet
 from torch import nn
+
+from sslkit import DataError, did_you_mean, one_line
 
 _SET_ELSEWHERE = {
     "self": "",
@@ -105,7 +106,7 @@ def _check(model: str, options: dict[str, Any]) -> None:
     if model not in names:
         raise DataError(
             f'simclr.resnet: model "{one_line(model)}" is not in timm\'s ResNet family'
-            f"{did_you_mean(model, names)}; other timm models: name = \"builtin.timm\""
+            f'{did_you_mean(model, names)}; other timm models: name = "builtin.timm"'
         )
     allowed = [name for name in inspect.signature(ResNet.__init__).parameters if name not in _SET_ELSEWHERE]
     for name in options:

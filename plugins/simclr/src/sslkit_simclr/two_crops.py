@@ -7,6 +7,7 @@ on the host, `prepare` for an image in a loader's worker, `apply` for a batch on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
@@ -16,18 +17,19 @@ import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
 from PIL import Image
-from sslkit import DataError, uniforms
 from torch import Tensor
 
+from sslkit import DataError, uniforms
 from sslkit_simclr.operations.crop import ATTEMPTS, Boxes, CropRule, crop_and_resize, crop_boxes
 from sslkit_simclr.operations.fused import Operations
+from sslkit_simclr.operations.threads import one_thread
 from sslkit_simclr.parameters import NUM_DRAWS, Parameters, Rule, parameters_of
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
 
-_TILE = 32768
-"""Pixels of a plane that are worked on at once on a CPU: they stay in cache, and torch starts no second thread for
-less, so that pixels do not depend on the number of threads. Measured at 32 and 224 pixels."""
+_TILE = 65536
+"""Pixels of a plane that are worked on at once on a CPU: few enough to stay in cache, enough that the calls
+themselves do not count. Measured at 32 and 224 pixels."""
 
 
 class TwoCrops:
@@ -125,8 +127,8 @@ class TwoCrops:
             return (_as_tensor(image).unsqueeze(0),)
         height, width = image.shape[1:] if isinstance(image, Tensor) else (image.height, image.width)
         boxes = crop_boxes(draws, height, width, self._crop)
-        whole = np.stack(boxes, axis=1).astype(np.int64).tolist()
-        return (torch.stack([_resized(image, *box, self.image_size) for box in whole]),)
+        rows = np.stack(boxes, axis=1).astype(np.int64)
+        return (torch.stack([_resized(image, row, self.image_size) for row in rows.tolist()]),)
 
     def apply(self, groups: Sequence[Tensor], draws: Tensor) -> list[Tensor]:
         """Return the views of a batch: always in float32, in fixed shapes, without waiting for the device.
@@ -152,7 +154,7 @@ class TwoCrops:
         views = torch.empty(count, channels, self.image_size, self.image_size, device=images.device)
         on_cpu = images.device.type == "cpu"
         tile = max(1, _TILE // self.image_size**2) if on_cpu else count
-        with torch.autocast(images.device.type, enabled=False):
+        with torch.autocast(images.device.type, enabled=False), one_thread() if on_cpu else nullcontext():
             parameters = parameters_of(numbers, self._rule)
             boxes = crop_boxes(numbers, height, width, self._crop) if self.whole_images else None
             for start in range(0, count, tile):
@@ -193,27 +195,26 @@ def _check_coverage(area: tuple[float, float], coverage: float) -> None:
     refused = 1.0 if low == high else (coverage**0.5 - low**0.5) / (high**0.5 - low**0.5)
     if refused > 0.25:  # below it, all attempts fail in fewer than 2 of 100 000 boxes
         raise DataError(
-            f"simclr.two_crops: of crops with area = {low}, {high} coverage = {coverage} refuses {min(refused, 1):.0%}, "
+            f"simclr.two_crops: coverage = {coverage} refuses {min(refused, 1):.0%} of crops of area = {low}, {high}, "
             f"and after {ATTEMPTS} attempts the whole image is taken; set coverage = {low}"
         )
 
 
-def _resized(image: Any, top: int, left: int, height: int, width: int, size: int) -> Tensor:
-    """Return a box of an image as uint8 [C, size, size]: bicubic, antialiased."""
+def _resized(image: Any, box: Sequence[int], size: int) -> Tensor:
+    """Return a box (top, left, height, width) of an image as uint8 [C, size, size]: bicubic, antialiased."""
+    top, left, height, width = box
     if isinstance(image, Tensor):
-        box = image[:, top : top + height, left : left + width].unsqueeze(0).float()
-        resized = F.interpolate(box, (size, size), mode="bicubic", antialias=True, align_corners=False)
+        pixels = image[:, top : top + height, left : left + width].unsqueeze(0).float()
+        resized = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True, align_corners=False)
         return resized[0].round_().clamp_(0, 255).to(torch.uint8)
     # Cropped first, because Pillow's own `box` would let pixels beyond the box's edge in.
-    box = image.crop((left, top, left + width, top + height))
-    return _as_tensor(box.resize((size, size), Image.Resampling.BICUBIC))
+    crop = image.crop((left, top, left + width, top + height))
+    return _as_tensor(crop.resize((size, size), Image.Resampling.BICUBIC))
 
 
 def _as_tensor(image: Any) -> Tensor:
     """Return a PIL image or uint8 [C, H, W] as uint8 [C, H, W]."""
     if isinstance(image, Tensor):
         return image
-    pixels = np.asarray(image)
-    if pixels.ndim == 2:
-        pixels = pixels[..., np.newaxis]
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    pixels = torch.from_numpy(np.array(image))  # a copy: Pillow's own memory must not be written to
+    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()

@@ -48,7 +48,7 @@ def crop_boxes(draws: Any, height: int, width: int, rule: CropRule) -> Boxes:
 
     The aspect is uniform. The height is a uniform whole number between those of the least and the greatest area,
     cut to fit the image; the width follows. A box that covers too little of the image is drawn again, from the next
-    of `ATTEMPTS` pairs of numbers; after the last, the box is the whole image. An attempt fails 1 time in 14 to 20,
+    of `ATTEMPTS` pairs of numbers; after the last, the box is the whole image. An attempt fails 1 time in 13 to 17,
     so that happens about once in 1e9 boxes (the paper's code tries 100 times); more often only on images more
     than three times as long as wide. The position is uniform over whole pixels.
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import multiprocessing
+
+import numpy as np
+import pytest
+import torch
+import toy_plugin
+from PIL import Image
+
+from sslkit import BadImageError, DataError, Shapes
+from sslkit.engine.batches import Batches, PreparedViews, Source, sample_views
+from sslkit.engine.order import Order
+
+CPU = torch.device("cpu")
+
+
+class Pictures:
+    """A dataset of PIL images, some of them broken."""
+
+    def __init__(self, count=150, broken=()):
+        self.count = count
+        self.broken = set(broken)
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        if index in self.broken:
+            raise BadImageError(f"{index}.jpg", "is cut short")
+        return Image.fromarray(np.full((8, 8, 3), index, dtype=np.uint8)), index % 3
+
+
+class Sizes(Pictures):
+    def __getitem__(self, index):
+        return Image.new("RGB", (8 + index % 2, 8)), -1
+
+
+class Patches:
+    """A generator with `prepare` only: two patches of different sizes at random places."""
+
+    num_views = 2
+
+    def prepare(self, image):
+        left, top = np.random.randint(0, 4, size=2)
+        noise = torch.randint(0, 50, (3, 4, 4), dtype=torch.uint8)
+        return image.crop((left, top, left + 2, top + 2)), noise
+
+
+def batches_of(dataset, views, *, workers=0, batch_size=70, steps=(0, 4), on_bad_image="raise"):
+    order = Order(3, len(dataset), batch_size)
+    source = Source(dataset, on_bad_image=on_bad_image)
+    return list(Batches(source, views, order, device=CPU, workers=workers).stream(*steps))
+
+
+def equal(first, second):
+    return all(
+        torch.equal(a, b)
+        for one, other in zip(first, second, strict=True)
+        for a, b in zip([*one.groups, *one[1:]], [*other.groups, *other[1:]], strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("views", [toy_plugin.Brightness(), PreparedViews(Patches())], ids=["complete", "prepared"])
+def test_workers_change_nothing(workers, views):
+    assert equal(batches_of(Pictures(), views), batches_of(Pictures(), views, workers=workers))
+
+
+def test_spawned_workers_change_nothing(monkeypatch):
+    alone = batches_of(Pictures(), toy_plugin.Brightness())
+    context = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        assert equal(alone, batches_of(Pictures(), toy_plugin.Brightness(), workers=1))
+    finally:
+        multiprocessing.set_start_method(context, force=True)
+
+
+def test_a_stream_may_start_anywhere():
+    views = toy_plugin.Brightness()
+    assert equal(batches_of(Pictures(), views)[2:], batches_of(Pictures(), views, steps=(2, 4)))
+
+
+def test_a_table_equals_the_loader():
+    data = Shapes(image_size=16, num_train=150, num_validation=20, num_test=20)
+    views = toy_plugin.Brightness()
+    with_table = Source.of(data, views)
+    assert with_table.table is not None
+    order = Order(3, 150, 70)
+    resident = list(Batches(with_table, views, order, device=CPU).stream(0, 4))
+    assert equal(resident, batches_of(data.split("pretrain"), views))
+
+
+def test_batches_hold_the_images_that_the_order_says():
+    (batch, *_) = batches_of(Pictures(), toy_plugin.Brightness())
+    assert batch.indices.tolist() == Order(3, 150, 70).indices(0).tolist()
+    assert torch.equal(batch.groups[0][:, 0, 0, 0, 0].long(), batch.indices)
+    assert torch.equal(batch.labels, batch.indices % 3)
+    assert batch.draws.shape == (70, 2, 1)
+
+
+def test_a_bad_image_stops_or_is_replaced_by_the_same_other_one(caplog):
+    with pytest.raises(DataError, match=r"7\.jpg.*cut short"):
+        batches_of(Pictures(broken={7}), toy_plugin.Brightness(), batch_size=150, steps=(0, 1))
+    broken = Pictures(broken=range(0, 150, 10))
+    replaced = batches_of(broken, toy_plugin.Brightness(), on_bad_image="replace", batch_size=150, steps=(0, 2))
+    assert not set(replaced[0].indices.tolist()) & broken.broken
+    assert torch.equal(replaced[0].groups[0][:, 0, 0, 0, 0].long(), replaced[0].indices)
+    again = batches_of(broken, toy_plugin.Brightness(), on_bad_image="replace", batch_size=150, steps=(0, 2), workers=1)
+    assert equal(replaced, again)
+    assert caplog.text.count("70.jpg") == 2  # once in each of the two runs, not once an epoch
+
+
+def test_different_sizes_are_refused_with_what_to_do():
+    with pytest.raises(DataError, match=r'different sizes.*8 x 8 and 9 x 8.*crop_on = "worker"'):
+        batches_of(Sizes(), toy_plugin.Brightness())
+
+
+def test_no_image_is_refused():
+    with pytest.raises(DataError, match="no image to pretrain on"):
+        Source.of(Pictures(0), toy_plugin.Brightness())
+
+
+def test_prepared_views_are_repeatable_differ_and_keep_their_sizes():
+    views = PreparedViews(Patches())
+    first = sample_views(Source(Pictures()), views, 0, [1, 2, 3])
+    again = sample_views(Source(Pictures()), views, 0, [3, 2, 1])
+    assert [tuple(view.shape) for view in first] == [(3, 3, 2, 2), (3, 3, 4, 4)]
+    assert torch.equal(first[1], again[1].flip(0))
+    assert not torch.equal(first[1][0], first[1][1])
+
+
+def test_a_wrong_number_of_views_is_told():
+    views = PreparedViews(Patches())
+    views.num_views = 3
+    with pytest.raises(DataError, match="set num_views = 2"):
+        sample_views(Source(Pictures()), views, 0, [1])
