@@ -32,9 +32,7 @@ def new_folder(runs: Path, name: str) -> Path:
             number += 1
             continue
         except OSError as error:
-            raise RunError(
-                f"{runs}: no run folder can be created there: {error.strerror}; say --runs DIR"
-            ) from None
+            raise RunError(f"{runs}: no run folder can be created there: {error.strerror}; say --runs DIR") from None
         return folder
 
 

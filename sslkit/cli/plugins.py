@@ -14,9 +14,7 @@ import sys
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", nargs="?", help="show only this plugin, with its components")
-    parser.add_argument(
-        "--traceback", action="store_true", help="show the whole traceback of a plugin that failed"
-    )
+    parser.add_argument("--traceback", action="store_true", help="show the whole traceback of a plugin that failed")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -19,16 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="the recipe, a TOML file")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as pretrain.epochs=10")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
-    parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders go (runs)"
-    )
-    parser.add_argument(
-        "--into", type=Path, metavar="DIR", help="this very run folder: create it or go on with it"
-    )
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders go (runs)")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="this very run folder: create it or go on with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
-    parser.add_argument(
-        "--workers", type=_count, metavar="N", help="processes that load images (chosen by device)"
-    )
+    parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images (chosen by device)")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
 
 

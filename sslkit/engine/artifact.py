@@ -162,7 +162,9 @@ def _rebuilt(kind: str, card: Mapping[str, Any] | None, path: Path, **engine: An
     if card is None:
         raise RunError(f"{path}: its {kind} was made by hand; give the module: load_backbone(path, backbone=module)")
     try:
-        component = Registry.discover().get(kind, card["name"])
+        # A run keeps copies of the plugin files that its recipe lists.
+        own_plugins = sorted((path.parent / "plugins").glob("*.py"))
+        component = Registry.discover(own_plugins).get(kind, card["name"])
         options, problems = check_options(component, card["options"])
     except PluginError as error:
         raise PluginError(f"{path}: {error}") from None

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from sslkit.engine.artifact import component_card, load_backbone, load_into, rebuild_backbone
-from sslkit.engine.features import FrozenModel
+from sslkit.engine.features import FrozenModel, require_measurable
 from sslkit.engine.fit import MisfitError
 from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
 from sslkit.engine.pretrain import Pretraining, assemble
@@ -92,6 +92,10 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
                 initial = rebuild_backbone(recipe.weights)
             untrained = FrozenModel(initial, **model.settings())
     evaluations = [_build_evaluation(evaluation, data, data_root, recipe.seed) for evaluation in recipe.evaluate]
+    measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
+    for evaluation in recipe.evaluate:
+        for name in evaluation.features:
+            require_measurable(name, measured.backbone, getattr(measured, "head", None))
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
     result = Build(pretraining, model, untrained, evaluations, cards, exporters)
     if pretraining is not None:

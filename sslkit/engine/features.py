@@ -107,12 +107,7 @@ class FrozenModel(nn.Module):
         Raises:
             RunError: There is no such layer, or no head.
         """
-        if measure == "z" and self.head is None:
-            raise RunError('features = "z": these weights have no projection head')
-        if measure not in ("h", "z", "pixels"):
-            layers = [name for name, _ in self.backbone.named_modules() if name]
-            if measure not in layers:
-                raise RunError(f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}')
+        require_measurable(measure, self.backbone, self.head)
         other = copy.copy(self)
         other.measure = measure
         self.wanted.add(measure)
@@ -151,6 +146,20 @@ class FrozenModel(nn.Module):
             if "z" in self.wanted and self.head is not None:
                 found["z"] = self.head(h)
         return {name: value.float().cpu() for name, value in found.items()}
+
+
+def require_measurable(measure: str, backbone: nn.Module, head: nn.Module | None) -> None:
+    """Check that there is something of this name to measure.
+
+    Raises:
+        RunError: There is no such layer, or no head.
+    """
+    if measure == "z" and head is None:
+        raise RunError('features = "z": these weights have no projection head')
+    if measure not in ("h", "z", "pixels"):
+        layers = [name for name, _ in backbone.named_modules() if name]
+        if measure not in layers:
+            raise RunError(f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}')
 
 
 class Embedding(NamedTuple):

@@ -102,12 +102,11 @@ def run(
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RunError("this version trains in one process; start it without torchrun")
+    require_writable(Path(runs) if into is None else Path(into))
+    chosen = choose_device(device)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
-    target = Path(runs) if into is None else Path(into)
-    require_writable(target)
     finished = _finished(into)
-    chosen = choose_device(device)
     if finished is not None:
         return RunInfo(recipe.name, finished, recipe, chosen, [], complete=True)
     if deterministic:

@@ -75,9 +75,7 @@ def _merged(base: Document, child: Document) -> Document:
     return Document(tree, _without(base.places, replaced) | child.places, child.source)
 
 
-def _merge_tables(
-    base: dict[str, Any], child: dict[str, Any], path: KeyPath, replaced: set[KeyPath]
-) -> dict[str, Any]:
+def _merge_tables(base: dict[str, Any], child: dict[str, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[str, Any]:
     if path and "name" in child and child["name"] != base.get("name", child["name"]):
         replaced.add(path)
         return child

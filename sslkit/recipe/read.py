@@ -96,7 +96,7 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise RecipeError(f"{path}: there is no such file") from None
     except IsADirectoryError:
-        raise RecipeError(f"{path}: is a folder; name the recipe file inside it, such as {path / 'recipe.toml'}") from None
+        raise RecipeError(f"{path}: is a folder; name the file inside it, {path / 'recipe.toml'}") from None
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
@@ -163,8 +163,7 @@ def _entered(parts: KeyPath, counts: dict[KeyPath, int], *, appends: bool) -> Ke
 
 def _parts(dotted: str) -> KeyPath:
     return tuple(
-        tomllib.loads(f"{part} = 0").popitem()[0] if part[0] in "\"'" else part
-        for part in re.findall(_KEY, dotted)
+        tomllib.loads(f"{part} = 0").popitem()[0] if part[0] in "\"'" else part for part in re.findall(_KEY, dotted)
     )
 
 

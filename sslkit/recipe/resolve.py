@@ -180,9 +180,7 @@ class _Resolver:
     def _pretrain(self, table: dict[str, Any]) -> PretrainPlan | None:
         path: KeyPath = ("pretrain",)
         keys, _ = validate(PretrainKeys, table)  # its problems were reported with the whole recipe's
-        method = self._choice(
-            "method", table.get("method", {"name": "builtin.joint_embedding"}), (*path, "method")
-        )
+        method = self._choice("method", table.get("method", {"name": "builtin.joint_embedding"}), (*path, "method"))
         parts = self._method_parts(method, table)
         choices = {
             slot: self._choice(slot, table[slot], (*path, slot))

@@ -85,9 +85,7 @@ class Registry:
     def __init__(self, records: Sequence[PluginRecord]) -> None:
         self.records = list(records)
         self._components = {
-            (component.kind, component.name): component
-            for record in self.records
-            for component in record.components
+            (component.kind, component.name): component for record in self.records for component in record.components
         }
 
     @classmethod

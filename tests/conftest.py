@@ -1,0 +1,144 @@
+"""What several rooms' tests need: what pip leaves behind, a recipe of light components, the commands in a process."""
+
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+GOOD_PLUGIN = """
+from sslkit import hookimpl
+SSLKIT_API = 1
+@hookimpl
+def sslkit_register(register):
+    register.objective("loss", "{module}:Loss", summary="a loss")
+class Loss:
+    def __init__(self, *, scale: float = 1.0): self.scale = scale
+"""
+
+LIGHT_PLUGIN = '''
+"""One component of each kind that a recipe names, without torch."""
+from __future__ import annotations
+from typing import Annotated, Any, Literal
+from annotated_types import Gt, Interval
+from sslkit import hookimpl
+SSLKIT_API = 1
+
+@hookimpl
+def sslkit_register(register):
+    for kind in ("views", "backbone", "head", "objective", "method", "optimizer", "schedule", "evaluation",
+                 "exporter", "callback"):
+        getattr(register, kind)(kind, f"light:{kind}", summary=f"a light {kind}")
+    register.method("whole", "light:whole", summary="needs no parts")
+    register.data("made", "light:made", summary="reads no folder")
+    register.data("read", "light:read", summary="reads a folder")
+    register.objective("other", "light:other", summary="with another option")
+
+def views(*, size: Annotated[int, Gt(0)] = 8, ratio: tuple[float, float] = (0.5, 1.0)): ...
+def backbone(*, model: str, depth: Literal[1, 2] = 1, options: dict[str, Any] = {}): ...
+def head(in_dim, *, width: int | None = None): ...
+def objective(dim, *, temperature: Annotated[float, Interval(gt=0, le=10)] = 0.5): ...
+def other(*, margin: float = 1.0): ...
+def method(backbone, objective, head=None, *, weight: float = 1.0): ...
+def whole(*, weight: float = 1.0): ...
+def optimizer(params, *, momentum: float = 0.9): ...
+def schedule(*, warmup: float = 0.0): ...
+def evaluation(*, k: int = 20): ...
+def exporter(*, quiet: bool = False): ...
+def callback(*, every: int = 1): ...
+def made(*, amount: int = 10): ...
+def read(root, *, labels: Literal["folders", "none"] = "folders"): ...
+'''
+
+LIGHT_RECIPE = """\
+schema = 1
+name = "light"
+plugins = ["light.py"]
+
+[pretrain]
+epochs = 2
+batch_size = 4
+
+[pretrain.method]
+name = "local.method"
+
+[pretrain.data]
+name = "local.made"
+
+[pretrain.views]
+name = "local.views"
+
+[pretrain.backbone]
+name = "local.backbone"
+model = "tiny"
+
+[pretrain.objective]
+name = "local.objective"
+
+[pretrain.optimizer]
+name = "local.optimizer"
+learning_rate = 0.1
+
+[[evaluate]]
+name = "local.evaluation"
+"""
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Return a folder on sys.path, as pip's target folder is."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    return folder
+
+
+@pytest.fixture
+def install(site):
+    """Return a function that leaves in `site` what pip would: a module and its dist-info; it returns the module."""
+
+    def leave(namespace, code=GOOD_PLUGIN, *, distribution=None, version="1.0", folder=site, module=None):
+        distribution = distribution or f"toy-{namespace}"
+        if module is None:
+            module = f"toy_module_{next(_numbers)}"
+            (folder / f"{module}.py").write_text(code.replace("{module}", module), encoding="utf-8")
+        info = folder / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "entry_points.txt").write_text(f"[sslkit]\n{namespace} = {module}\n")
+        return module
+
+    return leave
+
+
+@pytest.fixture
+def light(tmp_path):
+    """Return a function that writes the light recipe, one text in it exchanged, and returns its path."""
+    (tmp_path / "light.py").write_text(LIGHT_PLUGIN)
+
+    def write(old="", new="", *, name="light.toml", more=""):
+        assert old in LIGHT_RECIPE
+        path = tmp_path / name
+        path.write_text((LIGHT_RECIPE.replace(old, new) if old else LIGHT_RECIPE) + more, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def command():
+    """Return a function that runs `sslkit ARGUMENTS` in a process of its own and returns what it said."""
+
+    def run(*arguments, paths=(), **options):
+        path = os.pathsep.join(map(str, [*paths, REPOSITORY, REPOSITORY / "plugins" / "simclr" / "src"]))
+        environment = options.pop("env", os.environ) | {"PYTHONPATH": path}
+        line = [sys.executable, "-m", "sslkit", *map(str, arguments)]
+        return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120, **options)
+
+    return run

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from sslkit import FrozenModel, Normalisation, PluginError, RunError, load_backbone, timm_backbone
+from sslkit.engine.artifact import component_card, load_into, save_artifact
+
+CARD = component_card("builtin.timm", {"model": "test_resnet"})
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    backbone = timm_backbone(model="test_resnet").to(memory_format=torch.channels_last)
+    model = FrozenModel(backbone, input_size=32, normalisation=Normalisation((0.5, 0.4, 0.3), (0.2, 0.2, 0.1)))
+    path = save_artifact(tmp_path, model, backbone=CARD, lineage={"recipe": "x"})
+    return model, path
+
+
+def test_the_backbone_comes_back(saved):
+    model, path = saved
+    images = torch.rand(3, 3, 32, 32)
+    for where in (path, path.parent):
+        loaded = load_backbone(where)
+        # Saved from channels_last, loaded contiguous: other kernels round the last bit otherwise.
+        assert torch.allclose(loaded(images), model(images), atol=1e-6)
+        assert not loaded.training
+        assert loaded.input_size == 32
+
+
+def test_it_loads_in_plain_timm_with_the_cards_normalisation(saved):
+    model, path = saved
+    card = json.loads(path.with_name("backbone.json").read_text())
+    plain = timm.create_model(card["timm"]["model"], num_classes=0, **card["timm"]["options"]).eval()
+    plain.load_state_dict(load_file(path), strict=True)
+    mean, std = (torch.tensor(card["normalisation"][key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    images = torch.rand(3, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.allclose(plain((images - mean) / std), model(images), atol=1e-6)
+
+
+def test_a_head_is_saved_and_loaded(tmp_path):
+    import sslkit_simclr
+
+    torch.manual_seed(0)
+    backbone = timm_backbone(model="test_resnet")
+    head = sslkit_simclr.MLP(backbone.feature_dim, out_dim=16)
+    model = FrozenModel(backbone, head, input_size=32)
+    save_artifact(tmp_path, model, backbone=CARD, head=component_card("simclr.mlp", {"out_dim": 16}))
+    loaded = load_backbone(tmp_path)
+    h = torch.rand(4, backbone.feature_dim)
+    assert torch.equal(loaded.head(h), model.head(h))
+
+
+def test_a_backbone_made_by_hand_needs_its_module(tmp_path):
+    model = FrozenModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3)), input_size=2)
+    path = save_artifact(tmp_path, model, backbone=None)
+    with pytest.raises(RunError, match="give the module: load_backbone"):
+        load_backbone(path)
+    again = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3))
+    images = torch.rand(2, 3, 2, 2)
+    assert torch.equal(load_backbone(path, backbone=again)(images), model(images))
+
+
+def test_weights_that_do_not_fit_are_reported_tensor_by_tensor(saved):
+    _, path = saved
+    tensors = load_file(path)
+    first = sorted(tensors)[0]
+    tensors["surplus"] = torch.zeros(1)
+    del tensors[first]
+    save_file(tensors, path)
+    fresh = timm_backbone(model="test_resnet")
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    with pytest.raises(RunError, match=rf"1 tensors are missing, first {first}; 1 are unexpected, first surplus"):
+        load_into(fresh, path)
+    assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+
+
+def test_what_is_missing_is_named(saved, tmp_path):
+    _, path = saved
+    with pytest.raises(RunError, match="there are no such weights"):
+        load_backbone(tmp_path / "elsewhere")
+    card = json.loads(path.with_name("backbone.json").read_text())
+    path.with_name("backbone.json").write_text(json.dumps(card | {"backbone": component_card("gone.net", {})}))
+    with pytest.raises(PluginError, match="no plugin .gone. is installed"):
+        load_backbone(path)
+    path.with_name("backbone.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(RunError, match="format 99 by a newer sslkit"):
+        load_backbone(path)
+    path.with_name("backbone.json").unlink()
+    with pytest.raises(RunError, match="which backbone the weights belong to"):
+        load_backbone(path)

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sslkit import RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
+from sslkit.engine.check import check_build
+from sslkit.engine.stops import Stopped
+
+
+def weights(folder):
+    return load_file(Path(folder) / "backbone.safetensors") | load_file(Path(folder) / "head.safetensors")
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class StopAt:
+    def __init__(self, step):
+        self.step = step
+
+    @hookimpl
+    def sslkit_step_end(self, state):
+        if state.step == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path):
+    info = run(recipe_file(), runs=tmp_path / "runs", overrides=["seed=3"])
+    folder = info.folder
+    assert folder.parent == tmp_path / "runs" / "toy"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "recipe.toml", "resolved.toml", "environment.json", "metrics.jsonl", "log.txt", "checkpoints", "plugins",
+        "backbone.safetensors", "backbone.json", "head.safetensors", "evaluate", "summary.json",
+    }  # fmt: skip
+    assert (folder / "plugins" / "toy_plugin.py").exists()
+    assert (folder / "recipe.toml").read_text().startswith("# override: seed=3\n")
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, 9))
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    keys = {"evaluation", "data", "split", "features", "weights", "metric", "value", "n", "seed"}
+    assert all(set(row) == keys for row in summary["results"])
+    assert [(row["features"], row["weights"]) for row in summary["results"]] == [
+        ("h", "pretrained"),
+        ("z", "pretrained"),
+        ("h", "random"),
+        ("pixels", "none"),
+    ]
+    assert {(row["evaluation"], row["split"], row["metric"], row["n"], row["seed"]) for row in summary["results"]} == {
+        ("builtin.knn", "test", "top1", 41, 3)
+    }
+    predictions = np.load(folder / "evaluate" / "0-builtin.knn" / "predictions.npz")
+    right = predictions["pretrained.h.predicted"] == predictions["pretrained.h.label"]
+    assert right.mean() == pytest.approx(summary["results"][0]["value"])
+
+
+def test_the_resolved_recipe_repeats_the_run(recipe_file, tmp_path):
+    first = run(recipe_file(), runs=tmp_path / "runs").folder
+    again = run(first / "resolved.toml", runs=tmp_path / "runs").folder
+    assert same(weights(first), weights(again))
+    resolved = tomllib.loads((first / "resolved.toml").read_text())
+    assert resolved["derived"]["total_steps"] == 8
+    assert resolved["pretrain"]["optimizer"]["momentum"] == 0.9  # a default, filled in
+    tampered = (first / "resolved.toml").read_text().replace("total_steps = 8", "total_steps = 9")
+    (tmp_path / "tampered.toml").write_text(tampered)
+    with pytest.raises(RunError, match="total_steps was 9, is 8; delete"):
+        run(tmp_path / "tampered.toml", runs=tmp_path / "runs")
+
+
+def test_workers_change_neither_log_nor_weights(recipe_file, tmp_path):
+    # A plain folder of images has no resident table: the loader does the work.
+    torch.manual_seed(0)
+    from PIL import Image
+
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
+    recipe = recipe_file().read_text().partition("[[evaluate]]")[0]
+    shapes = recipe[recipe.index("[pretrain.data]") : recipe.index("[pretrain.views]")]
+    images = f"[pretrain.data]\nname = 'builtin.image_folder'\nfolder = '{tmp_path / 'images'}'\n"
+    (tmp_path / "folder.toml").write_text(recipe.replace(shapes, images))
+    folders = [run(tmp_path / "folder.toml", into=tmp_path / f"w{n}", workers=n).folder for n in (0, 1, 3)]
+    logs = [
+        [(r["step"], r["loss"]) for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
+        for folder in folders
+    ]
+    assert logs[0] == logs[1] == logs[2]
+    assert same(weights(folders[0]), weights(folders[1]))
+    assert same(weights(folders[0]), weights(folders[2]))
+
+
+@pytest.mark.parametrize("step", [1, 5, 8])
+def test_stopped_and_called_again_it_goes_on_bit_for_bit(recipe_file, tmp_path, step):
+    whole = run(recipe_file(), into=tmp_path / "whole").folder
+    with pytest.raises(Stopped, match=f"SIGTERM after step {step}"):
+        run(recipe_file(), into=tmp_path / "parts", watchers=[StopAt(step)])
+    status = json.loads((tmp_path / "parts" / "status.json").read_text())
+    assert status["status"] == "stopped"
+    assert not (tmp_path / "parts" / "summary.json").exists()
+    run(recipe_file(), into=tmp_path / "parts")
+    assert same(weights(whole), weights(tmp_path / "parts"))
+    assert not (tmp_path / "parts" / "status.json").exists()
+    steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+    assert json.loads((whole / "summary.json").read_text())["results"] == json.loads(
+        (tmp_path / "parts" / "summary.json").read_text()
+    )["results"]
+
+
+def test_a_finished_run_says_so_and_does_nothing(recipe_file, tmp_path):
+    run(recipe_file(), into=tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+    assert run(recipe_file(), into=tmp_path / "run").complete
+    assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
+
+
+def test_another_recipe_is_refused_with_what_differs(recipe_file, tmp_path):
+    with pytest.raises(Stopped):
+        run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(3)])
+    with pytest.raises(RunError, match=r"another recipe: pretrain.batch_size was 16, is 32$"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.batch_size=32"])
+    with pytest.raises(RunError, match=r"pretrain.data.num_train was 64, is 65"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.data.num_train=65"])
+    run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.epochs=3", "evaluate.0.k=3"])
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(recipe_file, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"")
+    with pytest.raises(RunError, match="holds other files and no run"):
+        run(recipe_file(), into=tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["pretrain.batch_size=1000"], "pretrain.batch_size = 1000, but there are 64 images"),
+        (["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=vit_tiny_patch16_224"], "224 pixels"),
+        (["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=resnet81"], "pretrain.backbone"),
+        (["pretrain.weights=nowhere"], "there are no such weights"),
+        (["pretrain.objective.temperature=0"], "pretrain.objective.temperature: should be greater than 0, got 0"),
+        (["evaluate.0.features=['layer9']"], 'features = "layer9"'),
+    ],
+)
+def test_a_mistake_is_found_before_anything_is_written(recipe_file, tmp_path, overrides, message):
+    with pytest.raises(SslkitError) as caught:
+        run(recipe_file(), runs=tmp_path / "runs", overrides=overrides)
+    assert message in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_folder_that_cannot_be_is_refused_first(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="is a file, not a folder"):
+        run(tmp_path / "missing.toml", runs=tmp_path / "file" / "runs")
+
+
+def test_devices_are_refused_or_named(recipe_file, tmp_path):
+    with pytest.raises(RunError, match="is no device; say auto, cpu, cuda"):
+        run(recipe_file(), runs=tmp_path, device="tpu9")
+    if not torch.cuda.is_available():
+        with pytest.raises(RunError, match="has no CUDA; say --device auto or cpu"):
+            run(recipe_file(), runs=tmp_path, device="cuda")
+
+
+def test_existing_weights_can_be_started_from_and_evaluated(recipe_file, tmp_path):
+    first = run(recipe_file(), into=tmp_path / "first").folder
+    started = run(recipe_file(), into=tmp_path / "second", overrides=[f"pretrain.weights='{first}'"]).folder
+    assert not same(weights(first), weights(started))
+    # The random baseline is the backbone before any weights were loaded.
+    rows = [json.loads((folder / "summary.json").read_text())["results"] for folder in (first, started)]
+    assert rows[0][2] == rows[1][2]
+    only = f"""
+schema = 1
+name = "only"
+weights = '{first}'
+[[evaluate]]
+name = "builtin.knn"
+k = 5
+features = ["h"]
+data = {{ name = "builtin.shapes", image_size = 16, num_train = 64, num_validation = 20, num_test = 41 }}
+"""
+    (tmp_path / "only.toml").write_text(only)
+    info = run(tmp_path / "only.toml", runs=tmp_path / "runs")
+    assert info.results[0].row()["value"] == rows[0][0]["value"]
+
+
+def test_check_build_opens_the_data_and_builds_without_writing(recipe_file, tmp_path):
+    lines = check_build(load_recipe(recipe_file()), None)
+    text = "\n".join(lines)
+    assert "10 classes" in text
+    assert "test: 41 images, the first 3 x 16 x 16" in text
+    assert "views: 2 of 3 x 16 x 16" in text
+    vit = ["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=vit_tiny_patch16_224"]
+    with pytest.raises(RunError, match="nearest sizes it takes: 224 pixels"):
+        check_build(load_recipe(recipe_file(), vit), None)
+    with pytest.raises(RunError, match=r"batch_size = 65, but there are 64"):
+        check_build(load_recipe(recipe_file(), ["pretrain.batch_size=65"]), None)
+
+
+def test_a_loaded_backbone_gives_the_features_that_were_scored(recipe_file, tmp_path):
+    info = run(recipe_file(), into=tmp_path / "run")
+    images = torch.rand(4, 3, 16, 16)
+    loaded = load_backbone(tmp_path / "run")
+    assert torch.equal(loaded(images), info.model(images))
+
+
+def test_a_process_of_many_is_refused(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RunError, match="without torchrun"):
+        run(recipe_file(), runs=tmp_path)
+
+
+def test_a_recipe_with_a_fault_is_not_run(recipe_file, tmp_path):
+    with pytest.raises(RecipeError, match=r'pretrain.epoch: unknown key; did you mean "epochs"'):
+        run(recipe_file(), runs=tmp_path / "runs", overrides=["pretrain.epoch=3"])
+    assert not (tmp_path / "runs").exists()
+
+
+def kill_until_done(recipe, folder, *, kills, seed, longest):
+    """Start a run again and again, each time killing it after a random time; return how many kills it took."""
+    command = [sys.executable, "-m", "sslkit", "run", str(recipe), "--into", str(folder)]
+    rng = random.Random(seed)
+    done = 0
+    while done < kills:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        time.sleep(rng.uniform(0.5, longest))
+        process.kill()
+        _, errors = process.communicate()
+        assert b"error" not in errors, errors
+        done += 1
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_moments_change_nothing(recipe_file, tmp_path):
+    recipe = recipe_file()
+    text = recipe.read_text().replace("epochs = 2", "epochs = 1500\ncheckpoint_every_steps = 7")
+    recipe.write_text(text)
+    command = [sys.executable, "-m", "sslkit", "run", str(recipe), "--into", str(tmp_path / "whole")]
+    started = time.monotonic()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    kill_until_done(recipe, tmp_path / "killed", kills=10, seed=0, longest=time.monotonic() - started)
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
