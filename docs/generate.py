@@ -126,7 +126,7 @@ def _recipes_page() -> str:
         "[components](components.md). Unknown keys, wrong types and values out of range are refused, all at once,",
         "before anything is written. `sslkit check RECIPE` does only that.",
         "",
-        "`extends = \"other.toml\"` starts from one other recipe, relative to this one: tables merge, everything else",
+        '`extends = "other.toml"` starts from one other recipe, relative to this one: tables merge, everything else',
         "replaces, and a component table whose `name` differs replaces the whole table.",
         "",
     ]

@@ -1,4 +1,4 @@
-"""Draws the end of a finished run as the terminal shows it: `python docs/picture.py RUN` writes docs/images/quickstart.svg.
+"""Draws the end of a finished run as a terminal shows it: `python docs/picture.py RUN` writes the README's picture.
 
 Enters: the folder of a real run. Leaves: an SVG without web fonts or any other outside reference. The table is made by
 the console callback itself, so the picture cannot show what the terminal does not.

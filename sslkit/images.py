@@ -277,4 +277,5 @@ def _walk(folder: Path, start: str, seen: set[tuple[int, int]], links: list[str]
 
 
 def _is_image_name(name: str) -> bool:
-    return "." + name.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix.lower() in IMAGE_SUFFIXES

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+
 import sslkit
 
 HEAVY = ("torch", "torchvision", "timm", "kornia", "numpy", "PIL", "pydantic", "rich", "pluggy", "safetensors")

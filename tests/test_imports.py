@@ -35,7 +35,9 @@ with contextlib.suppress(SystemExit):
 
 @pytest.mark.skipif(find_spec("importlinter") is None, reason="import-linter comes with the dev extra")
 def test_the_import_contracts_hold():
-    code = "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
+    code = (
+        "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command(['--no-cache']))"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout

@@ -101,8 +101,8 @@ def _read_text(path: Path) -> str:
         raise RecipeError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
         raise RecipeError(f"{path}: is larger than {MAX_BYTES // 1024} KiB; that is not a recipe")
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise RecipeError(f"{path}: is UTF-16; save it as UTF-8")
+    if b"\0" in content:
+        raise RecipeError(f"{path}: is UTF-16 or no text at all; save it as UTF-8")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

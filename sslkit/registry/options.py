@@ -11,6 +11,7 @@ import inspect
 import json
 import re
 import typing
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -113,9 +114,12 @@ def signature_of(component: Component) -> Signature:
         if parameter.default is not parameter.empty:
             optional.append(parameter.name)
     try:
-        model = pydantic.create_model(component.name, __config__=STRICT, **fields)
-    except Exception as error:  # a name or a type that pydantic does not take
+        with warnings.catch_warnings(action="ignore"):  # an option may well be called copy or schema
+            model = pydantic.create_model(component.name, __config__=STRICT, **fields)
+    except Exception as error:  # a type that pydantic does not take
         raise PluginError(f"{component.kind} {component.name}: options cannot be read: {one_line(error)}") from error
+    for name in fields.keys() - model.model_fields.keys():
+        raise PluginError(f"{component.kind} {component.name}: no option can be called {name!r}")
     model.__annotations__ = {name: annotation for name, (annotation, _) in fields.items()}
     return Signature(tuple(engine), tuple(optional), model, _docstring_meanings(factory))
 

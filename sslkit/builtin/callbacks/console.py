@@ -6,6 +6,7 @@ Always attached by `sslkit run`.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -35,7 +36,7 @@ class Console:
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
-        self._rich = RichConsole(
+        self._rich = _Terminal(
             file=sys.stdout, width=None if self._live else _WIDTH, highlight=False, no_color=not self._live
         )
         self._progress: Progress | None = None
@@ -143,11 +144,15 @@ class Console:
             self._progress = None
 
     def _write(self, what: Text | Table) -> None:
-        try:
-            self._rich.print(what, soft_wrap=isinstance(what, Text))
-            sys.stdout.flush()
-        except BrokenPipeError:
-            self._rich.quiet = True
+        self._rich.print(what, soft_wrap=isinstance(what, Text))
+
+
+class _Terminal(RichConsole):
+    """Falls silent when its reader has gone, where rich would end the process."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at exit fail
 
 
 def _score_table(run: RunInfo) -> Table:

@@ -3,9 +3,11 @@
 Enters: how many images of which size. Leaves: uint8 images, labels, and the factors that each image was made
 from. Called by the engine for the recipe's data tables; the quick-start and many tests run on it.
 
-A class is one of five shapes with one of two textures: a striped disc, a checked star. All else is nuisance:
-colours, light on dark or dark on light, position, scale, rotation, angle and phase of the texture, background.
-So raw pixels say next to nothing about the class, while a network that is taught to ignore the nuisances finds it.
+A class is one of five shapes with one of two textures, such as a striped disc, repeated over the image as on a
+wallpaper: so a crop nearly always shows a whole one. All else is nuisance: colours, light on dark or dark on
+light, place, size and slant of the wallpaper, rotation of the shapes, angle and width of the texture, background.
+Raw pixels therefore say next to nothing about the class, while a network that learns to see past the nuisances
+finds it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from sslkit.builtin.data.tables import ImageTable
 Array = npt.NDArray[np.float32]
 
 _VERSION = 1  # of the drawing below; part of the fingerprint, so that changed images are noticed
-_SHAPES = ("disc", "square", "triangle", "cross", "ring")
+_SHAPES = ("disc", "square", "triangle", "cross", "ring")  # as _OUTLINES below
 _TEXTURES = ("striped", "checked")
 _BACKGROUNDS = ("gradient", "clouds", "clutter")
 _CLASSES = tuple(f"{texture} {shape}" for shape in _SHAPES for texture in _TEXTURES)
@@ -39,6 +41,7 @@ _FACTORS = {
     "x": 4,
     "y": 4,
     "scale": 4,
+    "slant": 4,
     "rotation": 4,
     "polarity": 2,
     "hue": 8,
@@ -173,39 +176,48 @@ def _draw(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: int) -> 
     d = {name: values[:, None, None] for name, values in draws.items() if values.ndim == 1}
     pixel = np.float32(2 / size)
     ticks = (np.arange(size, dtype=np.float32) + 0.5) * pixel - 1
-    scale = _between(d["scale"], 0.38, 0.6)
-    free = 0.95 - 1.2 * scale  # how far the centre may be from the middle: less for a large shape
-    x = ticks[None, None, :] - free * _between(d["x"], -1, 1)
-    y = ticks[None, :, None] - free * _between(d["y"], -1, 1)
-    along, across = _rotated(x, y, _between(d["rotation"], -0.5, 0.5))
-    distance = _distances(labels // len(_TEXTURES), along / scale, across / scale) * scale
-    cover = np.clip(0.5 - distance / pixel, 0, 1)
+    x, y = ticks[None, None, :], ticks[None, :, None]
 
+    cover = np.clip(0.5 - _distances(labels // len(_TEXTURES), *_wallpaper(x, y, d)) / pixel, 0, 1)
     texture = _textures(labels % len(_TEXTURES), x, y, d, pixel)
-    background = _backgrounds(ticks, draws, d)
-    inside = _between(d["tone"], 0.35, 0.65) + 0.32 * texture
-    outside = _between(d["background_tone"], 0.3, 0.7) + 0.25 * background
+    dark = _between(d["background_tone"], 0.15, 0.3)
+    outside = dark + 0.08 * _backgrounds(ticks, draws, d)
+    inside = dark + _between(d["tone"], 0.38, 0.48) + 0.2 * texture
     grey = outside + cover * (inside - outside)
+    grey = np.where(d["polarity"] < 0.5, grey, 1 - grey)
 
-    colour = _chroma(draws["hue"])[:, :, None, None] * cover[:, None]
-    colour += _chroma(draws["background_hue"])[:, :, None, None] * (1 - cover[:, None])
-    return np.rint(np.clip(grey[:, None] + colour, 0, 1) * 255).astype(np.uint8)
+    # Nearly the opposite colour: shape and background stay apart, and their difference tells images apart less.
+    background_hue = draws["hue"] + _between(draws["background_hue"], 0.4, 0.6)
+    colour = _chroma(background_hue)[:, :, None, None] * (1 - cover[:, None])
+    colour += _chroma(draws["hue"])[:, :, None, None] * cover[:, None]
+    images: npt.NDArray[np.uint8] = np.rint(np.clip(grey[:, None] + colour, 0, 1) * 255).astype(np.uint8)
+    return images
 
 
-def _distances(shapes: npt.NDArray[np.int64], x: Array, y: Array) -> Array:
-    """Return how far each point lies outside the outline, negative inside: [n, S, S].
+def _wallpaper(x: Array, y: Array, d: dict[str, Array]) -> tuple[Array, Array, Array]:
+    """Return each point's place in the shape of its cell, twice [n, S, S], and the shapes' size [n, 1, 1]."""
+    pitch = _between(d["scale"], 1.2, 1.55)  # side of a cell
+    x, y = _rotated(x, y, _between(d["slant"], -0.35, 0.35))
+    x, y = x / pitch + d["x"], y / pitch + d["y"]
+    x, y = (x - np.floor(x) - 0.5) * pitch, (y - np.floor(y) - 0.5) * pitch
+    return *_rotated(x, y, _between(d["rotation"], -0.5, 0.5)), 0.31 * pitch
 
-    All shapes have the area 4, that of the square with corners at (+-1, +-1): none is known by its brightness.
+
+def _distances(shapes: npt.NDArray[np.int64], x: Array, y: Array, size: Array) -> Array:
+    """Return how far each point lies outside its shape, negative inside: [n, S, S].
+
+    Before the size applies, every shape has the area 4 of the square with corners at (+-1, +-1): none is known by
+    how much of the image it fills.
     """
     distances = np.empty_like(x)
-    for number, name in enumerate(_SHAPES):
+    for number, outline in enumerate(_OUTLINES.values()):
         chosen = shapes == number
-        distances[chosen] = _OUTLINES[name](x[chosen], y[chosen])
-    return distances
+        distances[chosen] = outline(x[chosen] / size[chosen], y[chosen] / size[chosen])
+    return distances * size
 
 
 def _disc(x: Array, y: Array) -> Array:
-    return np.hypot(x, y) - np.float32(np.sqrt(4 / np.pi))
+    return _length(x, y) - np.float32(np.sqrt(4 / np.pi))
 
 
 def _square(x: Array, y: Array) -> Array:
@@ -214,8 +226,8 @@ def _square(x: Array, y: Array) -> Array:
 
 def _triangle(x: Array, y: Array) -> Array:
     inner = np.float32(np.sqrt(4 / np.sqrt(27)))  # radius of the circle that touches all three sides
-    slanted = np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y
-    return np.maximum(slanted, y) - inner
+    y = y - inner / 2  # the middle of its height, not its centre of mass, in the middle of the cell
+    return np.maximum(np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y, y) - inner
 
 
 def _cross(x: Array, y: Array) -> Array:
@@ -226,17 +238,19 @@ def _cross(x: Array, y: Array) -> Array:
 
 def _ring(x: Array, y: Array) -> Array:
     outer = np.float32(np.sqrt(16 / (3 * np.pi)))  # the hole has half the radius
-    return np.abs(np.hypot(x, y) - 0.75 * outer) - 0.25 * outer
+    return np.abs(_length(x, y) - 0.75 * outer) - 0.25 * outer
+
+
+def _length(x: Array, y: Array) -> Array:
+    return np.sqrt(x * x + y * y)
 
 
 _OUTLINES = {"disc": _disc, "square": _square, "triangle": _triangle, "cross": _cross, "ring": _ring}
 
 
-def _textures(
-    textures: npt.NDArray[np.int64], x: Array, y: Array, d: dict[str, Array], pixel: np.float32
-) -> Array:
+def _textures(textures: npt.NDArray[np.int64], x: Array, y: Array, d: dict[str, Array], pixel: np.float32) -> Array:
     """Return -1 to 1, [n, S, S]: both textures are half dark, half light, with edges one pixel wide."""
-    period = _between(d["texture_period"], 0.3, 0.4)
+    period = _between(d["texture_period"], 0.36, 0.42)
     along, across = _rotated(x, y, d["texture_angle"] * np.float32(np.pi))
     waves = np.cos(2 * np.pi * (along / period + d["texture_phase"]))
     checked = textures == 1
@@ -258,7 +272,7 @@ def _backgrounds(ticks: Array, draws: dict[str, Array], d: dict[str, Array]) -> 
     clutter = kinds == _BACKGROUNDS.index("clutter")
     x, y, radius, tone = np.moveaxis(draws["specks"][clutter], 1, 0)[..., None, None]
     for speck in range(_SPECKS):
-        away = np.hypot(ticks[None, None, :] - (2 * x[:, speck] - 1), ticks[None, :, None] - (2 * y[:, speck] - 1))
+        away = _length(ticks[None, None, :] - (2 * x[:, speck] - 1), ticks[None, :, None] - (2 * y[:, speck] - 1))
         blob = np.clip((_between(radius[:, speck], 0.1, 0.35) - away) / (ticks[1] - ticks[0]) + 0.5, 0, 1)
         planes[clutter] = planes[clutter] * (1 - blob) + (2 * tone[:, speck] - 1) * blob
     return planes

@@ -1,0 +1,60 @@
+"""The JSON schema for editors: up to date, and true of what is shipped."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from sslkit.recipe.schema import json_schema
+from sslkit.registry.discover import Registry
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RECIPES = sorted((REPOSITORY / "recipes").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json_schema(Registry.discover(), ("builtin", "simclr"))
+
+
+def test_the_schema_in_the_documentation_is_up_to_date(schema):
+    path = REPOSITORY / "docs" / "recipe.schema.json"
+    current = path.exists() and json.loads(path.read_text()) == json.loads(json.dumps(schema))
+    assert current, "run: sslkit check --schema > docs/recipe.schema.json"
+
+
+def test_engine_keys_stand_beside_the_components_options(schema):
+    variants = {table["properties"]["name"]["const"]: table for table in schema["$defs"]["optimizer"]["anyOf"]}
+    lars = variants["simclr.lars"]
+    assert {"learning_rate", "weight_decay", "momentum"} <= lars["properties"].keys()
+    assert lars["additionalProperties"] is False
+    assert all(info.get("description") for info in lars["properties"].values())
+    assert schema["properties"]["pretrain"]["anyOf"][0]["properties"]["optimizer"] == {"$ref": "#/$defs/optimizer"}
+    assert "$ref" not in json.dumps(schema["$defs"]["optimizer"])
+
+
+def test_all_references_lead_somewhere(schema):
+    def references(part):
+        if isinstance(part, dict):
+            yield from ([part["$ref"]] if "$ref" in part else [])
+        for item in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+            yield from references(item)
+
+    found = set(references(schema))
+    assert found <= {f"#/$defs/{name}" for name in schema["$defs"]}
+    assert len(found) == len(schema["$defs"])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid(schema, path):
+    jsonschema = pytest.importorskip("jsonschema")
+    recipe = tomllib.loads(path.read_text())
+    jsonschema.validate(recipe, schema)
+    recipe["pretrain"]["backbone"]["no_such_option"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(recipe, schema)
+    recipe["pretrain"].pop("backbone")
+    recipe["pretrain"]["batch_size"] = 0
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(recipe, schema)
