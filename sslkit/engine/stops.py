@@ -20,6 +20,8 @@ _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1",
 class Stopped(SslkitError):
     """The run was asked to stop and did, in good order; calling it again goes on."""
 
+    exit_code = EXIT_STOPPED
+
 
 class Stops:
     """Remembers a stop signal until the step is done; a context manager around a run.

@@ -145,7 +145,7 @@ class _Resolver:
         self.document = document
         self.source = source
         self.overrides = overrides
-        self.problems: list[str] = []
+        self.problems: set[tuple[str, int, str]] = set()  # file, line, what to say
         self.registry = Registry([])
 
     def recipe(self) -> Recipe:
@@ -160,7 +160,7 @@ class _Resolver:
         evaluate = tuple(self._evaluations())
         export = self._list("export", ("export",))
         if self.problems or not isinstance(keys, RecipeKeys):
-            raise RecipeError(sorted(dict.fromkeys(self.problems), key=_by_file_and_line))
+            raise RecipeError([text for _, _, text in sorted(self.problems)])
         return Recipe(
             name=keys.name,
             description=keys.description,
@@ -313,8 +313,11 @@ class _Resolver:
             self._problem((*path, *problem.key), problem.reason)
 
     def _problem(self, path: KeyPath, reason: str) -> None:
-        place = f"{self.document.where(path)} {'.'.join(map(str, path))}".rstrip()
-        self.problems.append(one_line(f"{place}: {reason}", 1000))
+        place = self.document.where(path)
+        file, _, line = place.rpartition(":")
+        order = (file, int(line)) if line.isdecimal() else (place, 0)
+        key = ".".join(map(str, path))
+        self.problems.add((*order, one_line(f"{place} {key}: {reason}" if key else f"{place}: {reason}", 1000)))
 
 
 def unmet(requirement: str) -> str | None:
@@ -332,9 +335,3 @@ def unmet(requirement: str) -> str | None:
     if not wanted.specifier.contains(installed, prereleases=True):
         return f'{requirement} is required, {installed} is installed: pip install "{requirement}"'
     return None
-
-
-def _by_file_and_line(problem: str) -> tuple[str, int]:
-    place = problem.partition(" ")[0]
-    file, _, line = place.rpartition(":")
-    return (file, int(line)) if line.isdecimal() else (place, 0)

@@ -70,21 +70,20 @@ ONE = [
     ('name = "local.made"', 'name = "local.made"\nnormalize.mean = [0.5]', "light.toml:14 pretrain.data.normalize.std: is req"),
     ('name = "local.made"', 'name = "local.made"\nnormalize = {men = [0.5], std = [0]}', 'did you mean "mean"?'),
     ("[pretrain.objective]", "[pretrain.objectiv]", "pretrain.objective: is required by the method local.method: add [pre"),
-    ('"local.method"', '"local.whole"', "light.toml:19 pretrain.backbone: the method local.whole takes no backbone; leave"),
+    ('"local.method"', '"local.whole"', "light.toml:18 pretrain.backbone: the method local.whole takes no backbone; leave"),
     ('"local.method"', '"nowhere.method"', 'light.toml:10 pretrain.method.name: there is no method "nowhere.method": no plug'),
-    ("[[evaluate]]", HEAD + "wdith = 3\n[[evaluate]]", 'light.toml:32 pretrain.head.wdith: unknown key; did you mean "width"?'),
+    ("[[evaluate]]", HEAD + "wdith = 3\n[[evaluate]]", 'light.toml:31 pretrain.head.wdith: unknown key; did you mean "width"?'),
     ("[[evaluate]]", '[pretrain.schedule.learning_rat]\nname = "local.schedule"\n[[evaluate]]',
-     'light.toml:30 pretrain.schedule.learning_rat: unknown key; did you mean "learning_rate"?'),
+     'light.toml:29 pretrain.schedule.learning_rat: unknown key; did you mean "learning_rate"?'),
     ("[[evaluate]]", '[pretrain.schedule.learning_rate]\nname = "local.schedule"\nwarmupp = 1\n[[evaluate]]',
-     'light.toml:32 pretrain.schedule.learning_rate.warmupp: unknown key; did you mean "warmup"?'),
+     'light.toml:31 pretrain.schedule.learning_rate.warmupp: unknown key; did you mean "warmup"?'),
     ("[[evaluate]]", '[[pretrain.callbacks]]\nname = "local.callback"\nevry = 1\n[[evaluate]]',
-     'light.toml:32 pretrain.callbacks.0.evry: unknown key; did you mean "every"?'),
-    ("[[evaluate]]", '[[export]]\nname = "local.exporter"\nquit = 1\n[[evaluate]]', "light.toml:32 export.0.quit: unknown"),
-    ("[[evaluate]]", "[[evaluat]]", 'light.toml:30 evaluat: unknown key; did you mean "evaluate"?'),
-    ('name = "local.evaluation"', 'name = "local.evaluation"\nfeatures = []', "light.toml:32 evaluate.0.features: "),
-    ('name = "local.evaluation"', 'name = "local.evaluation"\nbaselines = ["chance"]', "light.toml:32 evaluate.0.baselines.0"),
-    ('name = "local.evaluation"', 'name = "local.evaluation"\ndata = {name = "local.rad"}', "light.toml:32 evaluate.0.data.name"),
-    ("[[evaluate]]\n", "evaluate = 3\n", "unknown key"),
+     'light.toml:31 pretrain.callbacks.0.evry: unknown key; did you mean "every"?'),
+    ("[[evaluate]]", '[[export]]\nname = "local.exporter"\nquit = 1\n[[evaluate]]', "light.toml:31 export.0.quit: unknown"),
+    ("[[evaluate]]", "[[evaluat]]", 'light.toml:29 evaluat: unknown key; did you mean "evaluate"?'),
+    ('name = "local.evaluation"', 'name = "local.evaluation"\nfeatures = []', "light.toml:31 evaluate.0.features: "),
+    ('name = "local.evaluation"', 'name = "local.evaluation"\nbaselines = ["chance"]', "light.toml:31 evaluate.0.baselines.0"),
+    ('name = "local.evaluation"', 'name = "local.evaluation"\ndata = {name = "local.rad"}', "light.toml:31 evaluate.0.data.name"),
 ]  # fmt: skip
 
 
@@ -106,14 +105,14 @@ def test_parts_that_are_no_tables(light, tmp_path):
 def test_a_mistyped_name_does_not_blame_the_options(light):
     found = problems(light('name = "local.backbone"', 'nmae = "local.backbone"'))
     assert not any("model" in problem for problem in found)
-    assert 'light.toml:20 pretrain.backbone.nmae: unknown key; did you mean "name"?' in found
+    assert 'light.toml:19 pretrain.backbone.nmae: unknown key; did you mean "name"?' in found
 
 
 def test_overrides_are_named(light):
     assert problems(light(), "pretrain.epoch=3", "evaluate.0.k=x") == [
-        'override pretrain.epoch: unknown key; did you mean "epochs"?',
         'override evaluate.0.k: should be a valid integer, got "x"',
-    ] or sorted(problems(light(), "pretrain.epoch=3", "evaluate.0.k=x"))[1].startswith("override pretrain.epoch")
+        'override pretrain.epoch: unknown key; did you mean "epochs"?',
+    ]
 
 
 EVALUATION = 'schema = 1\nname = "only"\nplugins = ["light.py"]\n{}[[evaluate]]\nname = "local.evaluation"\n{}'
@@ -150,7 +149,7 @@ def test_a_broken_plugin_stops_only_the_recipe_that_names_it(install, light):
     load_recipe(light())
     load_recipe(light('"local.objective"', '"steady.loss"'))
     (problem,) = problems(light('"local.objective"', '"shaky.loss"'))
-    assert problem.startswith("light.toml:24 pretrain.objective.name: ")
+    assert problem.startswith("light.toml:23 pretrain.objective.name: ")
     assert "ZeroDivisionError: division by zero" in problem
 
 
@@ -177,4 +176,4 @@ def test_a_component_that_cannot_be_imported_is_a_problem_not_a_traceback(instal
     install("hollow", "from sslkit import hookimpl\nSSLKIT_API = 1\n@hookimpl\ndef sslkit_register(register):\n"
             "    register.objective('gone', 'no_such_package:X', summary='')")  # fmt: skip
     (problem,) = problems(light('"local.objective"', '"hollow.gone"'))
-    assert problem.startswith("light.toml:24 pretrain.objective.name: objective hollow.gone of toy-hollow 1.0 cannot be")
+    assert problem.startswith("light.toml:23 pretrain.objective.name: objective hollow.gone of toy-hollow 1.0 cannot be")

@@ -12,7 +12,8 @@ finds it.
 
 from __future__ import annotations
 
-from typing import Annotated
+import math
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ from torch import Tensor
 from sslkit import DataError, did_you_mean, sample_keys, uniforms
 from sslkit.builtin.data.tables import ImageTable
 
-Array = npt.NDArray[np.float32]
+Array: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 throughout
 
 _VERSION = 1  # of the drawing below; part of the fingerprint, so that changed images are noticed
 _SHAPES = ("disc", "square", "triangle", "cross", "ring")  # as _OUTLINES below
@@ -61,7 +62,8 @@ _NUM_DRAWS = len(_FACTORS) + _CLOUD**2 + 4 * _SPECKS
 class Shapes:
     """Textured shapes, drawn on the spot: ten classes, five shapes times two textures.
 
-    The same options give the same images everywhere, and an image depends on its split, its number and the seed
+    The same options give the same images everywhere (but for a grey level here and there, where processors round
+    a cosine differently), and an image depends on its split, its number and the seed
     only: a larger set begins with the images of a smaller one. Every ten images in a row hold each class once.
     Pretraining takes the images of the train split.
 
@@ -174,7 +176,7 @@ def draw_images(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: in
 def _draw(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: int) -> npt.NDArray[np.uint8]:
     """Draw one chunk. The image spans -1 to 1 both ways, y downwards; brightness and colour run from 0 to 1."""
     d = {name: values[:, None, None] for name, values in draws.items() if values.ndim == 1}
-    pixel = np.float32(2 / size)
+    pixel = 2 / size
     ticks = (np.arange(size, dtype=np.float32) + 0.5) * pixel - 1
     x, y = ticks[None, None, :], ticks[None, :, None]
 
@@ -196,7 +198,7 @@ def _draw(labels: npt.NDArray[np.int64], draws: dict[str, Array], size: int) -> 
 
 def _wallpaper(x: Array, y: Array, d: dict[str, Array]) -> tuple[Array, Array, Array]:
     """Return each point's place in the shape of its cell, twice [n, S, S], and the shapes' size [n, 1, 1]."""
-    pitch = _between(d["scale"], 1.2, 1.55)  # side of a cell
+    pitch = _between(d["scale"], 1.1, 1.45)  # side of a cell
     x, y = _rotated(x, y, _between(d["slant"], -0.35, 0.35))
     x, y = x / pitch + d["x"], y / pitch + d["y"]
     x, y = (x - np.floor(x) - 0.5) * pitch, (y - np.floor(y) - 0.5) * pitch
@@ -217,7 +219,7 @@ def _distances(shapes: npt.NDArray[np.int64], x: Array, y: Array, size: Array) -
 
 
 def _disc(x: Array, y: Array) -> Array:
-    return _length(x, y) - np.float32(np.sqrt(4 / np.pi))
+    return _length(x, y) - math.sqrt(4 / math.pi)
 
 
 def _square(x: Array, y: Array) -> Array:
@@ -225,20 +227,22 @@ def _square(x: Array, y: Array) -> Array:
 
 
 def _triangle(x: Array, y: Array) -> Array:
-    inner = np.float32(np.sqrt(4 / np.sqrt(27)))  # radius of the circle that touches all three sides
+    inner = math.sqrt(4 / math.sqrt(27))  # radius of the circle that touches all three sides
     y = y - inner / 2  # the middle of its height, not its centre of mass, in the middle of the cell
-    return np.maximum(np.float32(np.sqrt(0.75)) * np.abs(x) - 0.5 * y, y) - inner
+    return np.maximum(math.sqrt(0.75) * np.abs(x) - 0.5 * y, y) - inner
 
 
 def _cross(x: Array, y: Array) -> Array:
-    half = np.float32(1 / np.sqrt(5))  # half the width of an arm: five squares make a cross
+    half = 1 / math.sqrt(5)  # half the width of an arm: five squares make a cross
     x, y = np.abs(x), np.abs(y)
-    return np.minimum(np.maximum(x - 3 * half, y - half), np.maximum(x - half, y - 3 * half))
+    distance: Array = np.minimum(np.maximum(x - 3 * half, y - half), np.maximum(x - half, y - 3 * half))
+    return distance
 
 
 def _ring(x: Array, y: Array) -> Array:
-    outer = np.float32(np.sqrt(16 / (3 * np.pi)))  # the hole has half the radius
-    return np.abs(_length(x, y) - 0.75 * outer) - 0.25 * outer
+    outer = math.sqrt(16 / (3 * math.pi))  # the hole has half the radius
+    distance: Array = np.abs(_length(x, y) - 0.75 * outer) - 0.25 * outer
+    return distance
 
 
 def _length(x: Array, y: Array) -> Array:
@@ -248,21 +252,22 @@ def _length(x: Array, y: Array) -> Array:
 _OUTLINES = {"disc": _disc, "square": _square, "triangle": _triangle, "cross": _cross, "ring": _ring}
 
 
-def _textures(textures: npt.NDArray[np.int64], x: Array, y: Array, d: dict[str, Array], pixel: np.float32) -> Array:
+def _textures(textures: npt.NDArray[np.int64], x: Array, y: Array, d: dict[str, Array], pixel: float) -> Array:
     """Return -1 to 1, [n, S, S]: both textures are half dark, half light, with edges one pixel wide."""
     period = _between(d["texture_period"], 0.36, 0.42)
-    along, across = _rotated(x, y, d["texture_angle"] * np.float32(np.pi))
-    waves = np.cos(2 * np.pi * (along / period + d["texture_phase"]))
+    along, across = _rotated(x, y, d["texture_angle"] * math.pi)
+    waves = np.cos(2 * math.pi * (along / period + d["texture_phase"]))
     checked = textures == 1
     crossing = across[checked] / period[checked] + d["texture_phase_across"][checked]
-    waves[checked] *= np.cos(2 * np.pi * crossing)
-    return np.clip(waves * (period / (np.pi * pixel)), -1, 1)
+    waves[checked] *= np.cos(2 * math.pi * crossing)
+    texture: Array = np.clip(waves * (period / (math.pi * pixel)), -1, 1)
+    return texture
 
 
 def _backgrounds(ticks: Array, draws: dict[str, Array], d: dict[str, Array]) -> Array:
     """Return -1 to 1, [n, S, S]: a slope, soft clouds, or blobs."""
     kinds = (draws["background"] * len(_BACKGROUNDS)).astype(np.int64)
-    angle = d["background_angle"] * np.float32(2 * np.pi)
+    angle = d["background_angle"] * (2 * math.pi)
     planes = ticks[None, None, :] * np.cos(angle) + ticks[None, :, None] * np.sin(angle)
 
     clouds = kinds == _BACKGROUNDS.index("clouds")
@@ -282,15 +287,17 @@ def _interpolation(ticks: Array) -> Array:
     """Return weights [S, 5] that blend five tones smoothly over -1 to 1."""
     place = (ticks[:, None] + 1) / 2 * (_CLOUD - 1) - np.arange(_CLOUD, dtype=np.float32)
     near = np.clip(1 - np.abs(place), 0, 1)
-    return near * near * (3 - 2 * near)
+    weights: Array = near * near * (3 - 2 * near)
+    return weights
 
 
 def _chroma(hue: Array) -> Array:
     """Return a colour of no brightness, [n, 3]: adding it to a grey leaves the luma as it was."""
     turns = hue[:, None] - np.array([0, 1 / 3, 2 / 3], dtype=np.float32)
-    wave = np.cos(2 * np.pi * turns)
+    wave = np.cos(2 * math.pi * turns)
     luma = wave @ np.array([0.299, 0.587, 0.114], dtype=np.float32)  # Source: ITU-R BT.601
-    return np.float32(0.22) * (wave - luma[:, None])
+    chroma: Array = 0.22 * (wave - luma[:, None])
+    return chroma
 
 
 def _rotated(x: Array, y: Array, angle: Array) -> tuple[Array, Array]:
