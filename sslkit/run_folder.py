@@ -46,12 +46,12 @@ def require_writable(folder: Path) -> None:
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if existing.exists() and not existing.is_dir():
-        raise RunError(f"{existing}: is a file, not a folder; say --runs DIR")
+        raise RunError(f"{existing}: is a file, not a folder; choose another place")
     try:  # permissions lie on network disks, and root has them all
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise RunError(f"{folder}: is not writable ({error.strerror}); say --runs DIR for a place that is") from None
+        raise RunError(f"{folder}: is not writable ({error.strerror}); choose another place") from None
 
 
 def write_text(path: Path, text: str) -> None:

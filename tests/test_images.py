@@ -263,10 +263,8 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="names of raw bytes are POSIX only")
 def test_a_file_name_that_is_no_text_is_found(tmp_path):
-    path = os.path.join(os.fsencode(tmp_path), b"\xff.png")
     try:
-        with open(path, "wb") as file:  # noqa: PTH123 - Path takes no bytes
-            file.write(encoded(Image.fromarray(picture())))
+        (tmp_path / os.fsdecode(b"\xff.png")).write_bytes(encoded(Image.fromarray(picture())))
     except OSError:
         pytest.skip("this file system takes text only")
     (name,) = find_images(tmp_path)

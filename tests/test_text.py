@@ -60,7 +60,14 @@ def test_of_two_components_of_one_short_name_the_first_is_meant():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (45.4, "45 s"), (59.7, "1 min 00 s"), (750, "12 min 30 s"), (3600, "1 h 00 min"), (11100, "3 h 05 min")],
+    [
+        (0, "0 s"),
+        (45.4, "45 s"),
+        (59.7, "1 min 00 s"),
+        (750, "12 min 30 s"),
+        (3600, "1 h 00 min"),
+        (11100, "3 h 05 min"),
+    ],
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text

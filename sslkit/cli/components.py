@@ -90,7 +90,7 @@ def _snippet(component: Component) -> list[str]:
     lines = [headers.get(component.kind, f"[pretrain.{component.kind}]"), f'name = "{component.name}"']
     keys = next(model for kind, model in SLOTS.values() if kind == component.kind)
     for name, info in keys.model_fields.items():
-        if name == "name":
+        if name == "name" or (name == "folder" and "root" not in signature_of(component).engine):
             continue
         if info.is_required():
             lines.append(f"{name} = ...  # {info.description}")

@@ -179,6 +179,8 @@ def _component_schema(component: Component, keys: type[ComponentKeys]) -> dict[s
     for name, meaning in signature.meanings.items():
         if name in options.get("properties", {}):
             properties[name] = properties[name] | {"description": meaning}
+    if "root" not in signature.engine:
+        properties.pop("folder", None)
     properties["name"] = {"const": component.name, "description": component.summary}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

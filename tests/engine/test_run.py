@@ -251,7 +251,7 @@ def kill_until_done(recipe, folder, *, kills, seed, longest):
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(recipe_file, tmp_path):
     recipe = recipe_file()
-    text = recipe.read_text().replace("epochs = 2", "epochs = 1500\ncheckpoint_every_steps = 7")
+    text = recipe.read_text().replace("epochs = 2", "epochs = 300\ncheckpoint_every_steps = 7\ncheckpoint_every_epochs = 50")
     recipe.write_text(text)
     command = [sys.executable, "-m", "sslkit", "run", str(recipe), "--into", str(tmp_path / "whole")]
     started = time.monotonic()

@@ -81,11 +81,12 @@ def write(folder, name, text):
 @pytest.fixture
 def chain(tmp_path):
     """Three recipes, each extending the next, in different folders."""
-    write(tmp_path, "base/root.toml", "seed = 1\nweights = 'w'\nplugins = ['p.py', '/abs/q.py']\n\n[pretrain]\nepochs = 1\n"
-          "weights = 'v'\n[pretrain.head]\nname = 'a.mlp'\nwidth = 4\n[[evaluate]]\nname = 'x'\nk = 1\n")  # fmt: skip
+    write(tmp_path, "base/root.toml", "seed = 1\nweights = 'w'\nplugins = ['p.py', '/abs/q.py']\n\n[pretrain]\n"
+          "epochs = 1\nweights = 'v'\n[pretrain.head]\nname = 'a.mlp'\n"
+          "width = 4\n[[evaluate]]\nname = 'x'\nk = 1\n")  # fmt: skip
     write(tmp_path, "base/middle.toml", "extends = 'root.toml'\n[pretrain]\nepochs = 2\n[pretrain.head]\nwidth = 5\n")
-    return write(tmp_path, "own/child.toml", "extends = '../base/middle.toml'\nseed = 7\n[pretrain.head]\nname='b.none'\n"
-                 "evaluate = 0\n")  # fmt: skip
+    return write(tmp_path, "own/child.toml", "extends = '../base/middle.toml'\nseed = 7\n[pretrain.head]\n"
+                 "name='b.none'\nevaluate = 0\n")  # fmt: skip
 
 
 def test_a_chain_of_files(chain, tmp_path):

@@ -1,5 +1,6 @@
 """Reading: whatever bytes a file holds end as a document or as one line; every key knows its line."""
 
+import contextlib
 import tomllib
 
 import pytest
@@ -76,7 +77,9 @@ def test_refused(path, content, reason):
 
 @pytest.mark.parametrize("root", [rb"C:\Users\me", rb"C:\data", rb"\\server\share"])
 def test_a_windows_path_in_double_quotes_gets_advice(path, root):
-    problem = refusal(path, b'folder = "%s"' % root) if root != rb"\\server\share" else refusal(path, b'f = "\\\\s\\sh"')
+    problem = (
+        refusal(path, b'folder = "%s"' % root) if root != rb"\\server\share" else refusal(path, b'f = "\\\\s\\sh"')
+    )
     assert "write paths with / or in 'single quotes'" in problem
     assert read(path, b"folder = '%s'" % root).tree == {"folder": root.decode()}
 
@@ -96,11 +99,8 @@ def test_what_is_no_file(tmp_path):
 
 @given(st.binary(max_size=300) | st.text("[]{}\"'\\=#.,\n ab1", max_size=60).map(str.encode))
 def test_only_a_recipe_error_escapes(path, content):
-    path.write_bytes(content)
-    try:
-        read_document(path)
-    except RecipeError as error:
-        assert len(error.problems) == 1
+    with contextlib.suppress(RecipeError):
+        assert read(path, content).tree
 
 
 VALUES = [
@@ -205,9 +205,11 @@ def test_tables_below_arrays_of_tables_belong_to_the_last_element():
 LEAVES = st.integers(-(2**63), 2**63 - 1) | st.text() | st.floats(allow_nan=False) | st.booleans() | st.dates()
 TREES = st.dictionaries(
     st.text(st.characters(exclude_categories=("Cs",))),
-    st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8),
+    st.recursive(
+        LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=8
+    ),
     max_size=4,
-)  # fmt: skip
+)
 
 
 @given(TREES, st.booleans())

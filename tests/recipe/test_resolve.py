@@ -64,26 +64,26 @@ ONE = [
     ('name = "local.made"', 'nam = "local.made"', 'light.toml:13 pretrain.data.nam: unknown key; did you mean "name"?'),
     ('name = "local.made"', 'name = "local.views"', "pretrain.data.name: local.views is a component of kind views"),
     ('name = "local.made"', "name = 3", "light.toml:13 pretrain.data.name: should be a valid string, got 3"),
-    ('name = "local.made"', 'name = "local.made"\nfolder = "x"', "light.toml:14 pretrain.data.folder: local.made reads no"),
-    ('name = "local.made"', 'name = "local.read"\nfoldr = "x"', 'pretrain.data.foldr: unknown key; did you mean "folder"?'),
+    ('name = "local.made"', 'name = "local.made"\nfolder = "x"', "light.toml:14 pretrain.data.folder: local.made"),
+    ('name = "local.made"', 'name = "local.read"\nfoldr = "x"', 'data.foldr: unknown key; did you mean "folder"?'),
     ('name = "local.made"', 'name = "local.made"\nqq = 1', "unknown key; known here: amount, name, folder, normalize"),
-    ('name = "local.made"', 'name = "local.made"\nnormalize.mean = [0.5]', "light.toml:14 pretrain.data.normalize.std: is req"),
+    ('name = "local.made"', 'name = "local.made"\nnormalize.mean = [0.5]', ":14 pretrain.data.normalize.std: is req"),
     ('name = "local.made"', 'name = "local.made"\nnormalize = {men = [0.5], std = [0]}', 'did you mean "mean"?'),
-    ("[pretrain.objective]", "[pretrain.objectiv]", "pretrain.objective: is required by the method local.method: add [pre"),
-    ('"local.method"', '"local.whole"', "light.toml:18 pretrain.backbone: the method local.whole takes no backbone; leave"),
-    ('"local.method"', '"nowhere.method"', 'light.toml:10 pretrain.method.name: there is no method "nowhere.method": no plug'),
-    ("[[evaluate]]", HEAD + "wdith = 3\n[[evaluate]]", 'light.toml:31 pretrain.head.wdith: unknown key; did you mean "width"?'),
+    ("[pretrain.objective]", "[pretrain.objectiv]", "pretrain.objective: is required by the method local.method"),
+    ('"local.method"', '"local.whole"', ":18 pretrain.backbone: the method local.whole takes no backbone"),
+    ('"local.method"', '"nowhere.method"', ':10 pretrain.method.name: there is no method "nowhere.method": no'),
+    ("[[evaluate]]", HEAD + "wdith = 3\n[[evaluate]]", ':31 pretrain.head.wdith: unknown key; did you mean "width"?'),
     ("[[evaluate]]", '[pretrain.schedule.learning_rat]\nname = "local.schedule"\n[[evaluate]]',
      'light.toml:29 pretrain.schedule.learning_rat: unknown key; did you mean "learning_rate"?'),
     ("[[evaluate]]", '[pretrain.schedule.learning_rate]\nname = "local.schedule"\nwarmupp = 1\n[[evaluate]]',
      'light.toml:31 pretrain.schedule.learning_rate.warmupp: unknown key; did you mean "warmup"?'),
     ("[[evaluate]]", '[[pretrain.callbacks]]\nname = "local.callback"\nevry = 1\n[[evaluate]]',
      'light.toml:31 pretrain.callbacks.0.evry: unknown key; did you mean "every"?'),
-    ("[[evaluate]]", '[[export]]\nname = "local.exporter"\nquit = 1\n[[evaluate]]', "light.toml:31 export.0.quit: unknown"),
+    ("[[evaluate]]", '[[export]]\nname = "local.exporter"\nquit = 1\n[[evaluate]]', ":31 export.0.quit: unknown"),
     ("[[evaluate]]", "[[evaluat]]", 'light.toml:29 evaluat: unknown key; did you mean "evaluate"?'),
     ('name = "local.evaluation"', 'name = "local.evaluation"\nfeatures = []', "light.toml:31 evaluate.0.features: "),
-    ('name = "local.evaluation"', 'name = "local.evaluation"\nbaselines = ["chance"]', "light.toml:31 evaluate.0.baselines.0"),
-    ('name = "local.evaluation"', 'name = "local.evaluation"\ndata = {name = "local.rad"}', "light.toml:31 evaluate.0.data.name"),
+    ('name = "local.evaluation"', 'name = "local.evaluation"\nbaselines = ["chance"]', ":31 evaluate.0.baselines.0"),
+    ('name = "local.evaluation"', 'name = "local.evaluation"\ndata = {name = "local.rad"}', ":31 evaluate.0.data.name"),
 ]  # fmt: skip
 
 
@@ -93,9 +93,9 @@ def test_one_problem(light, old, new, expected):
 
 
 def test_parts_that_are_no_tables(light, tmp_path):
-    for text in ("pretrain = 3", "evaluate = 3", "evaluate = [3]", "[pretrain]\nmethod = 3", "plugins = 3", "requires = [3]",
-                 "[pretrain]\nschedule = 3", "[pretrain]\ncallbacks = {}", "export = [[]]", "derived = 3",
-                 "[pretrain]\ndata = []", "[pretrain.schedule]\nlearning_rate = 3"):  # fmt: skip
+    for text in ("pretrain = 3", "evaluate = 3", "evaluate = [3]", "[pretrain]\nmethod = 3", "plugins = 3",
+                 "requires = [3]", "[pretrain]\nschedule = 3", "[pretrain]\ncallbacks = {}", "export = [[]]",
+                 "derived = 3", "[pretrain]\ndata = []", "[pretrain.schedule]\nlearning_rate = 3"):  # fmt: skip
         path = tmp_path / "odd.toml"
         path.write_text(f"schema = 1\nname = 'x'\n{text}\n")
         found = problems(path)
@@ -164,7 +164,9 @@ def test_requires(light, install):
     install("steady", distribution="steady-plugin", version="1.5")
     load_recipe(light('name = "light"', 'name = "light"\nrequires = ["steady-plugin>=1,<2", "Steady.Plugin"]'))
     path = light('name = "light"', 'name = "light"\nrequires = ["steady-plugin>=2", "no_such_thing", "= 3"]')
-    assert [problem.partition(": ")[0] for problem in problems(path)] == [f"light.toml:3 requires.{n}" for n in range(3)]
+    assert [problem.partition(": ")[0] for problem in problems(path)] == [
+        f"light.toml:3 requires.{n}" for n in range(3)
+    ]
     assert unmet("steady-plugin>=2").startswith("steady-plugin>=2 is required, 1.5 is installed: pip install")
     assert unmet("no_such_thing") == 'no_such_thing is not installed: pip install "no_such_thing"'
     assert unmet("sslkit-byol>=0.1").endswith("or in a clone: pip install -e plugins/byol")
@@ -176,4 +178,6 @@ def test_a_component_that_cannot_be_imported_is_a_problem_not_a_traceback(instal
     install("hollow", "from sslkit import hookimpl\nSSLKIT_API = 1\n@hookimpl\ndef sslkit_register(register):\n"
             "    register.objective('gone', 'no_such_package:X', summary='')")  # fmt: skip
     (problem,) = problems(light('"local.objective"', '"hollow.gone"'))
-    assert problem.startswith("light.toml:23 pretrain.objective.name: objective hollow.gone of toy-hollow 1.0 cannot be")
+    assert problem.startswith(
+        "light.toml:23 pretrain.objective.name: objective hollow.gone of toy-hollow 1.0 cannot be"
+    )

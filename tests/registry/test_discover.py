@@ -28,7 +28,7 @@ BROKEN = {
     "no_string": (HOOK + "register.head('head', dict, summary='')", "the target is a string"),
     "no_colon": (HOOK + "register.head('head', 'a.B', summary='')", "'package.module:Name', not 'a.B'"),
     "twice": (HOOK + "[register.head('h', 'a:B', summary='') for _ in range(2)]", "registered twice"),
-    "no_kind": (HOOK + "register.renamed('hed', old='a', new='b')", 'no kind \'hed\'; did you mean "head"?'),
+    "no_kind": (HOOK + "register.renamed('hed', old='a', new='b')", "no kind 'hed'; did you mean \"head\"?"),
     "halfway": (HOOK + "register.head('h', 'a:B', summary=''); 1 / 0", "ZeroDivisionError"),
 }
 
@@ -194,14 +194,15 @@ def test_unknown_names(kind, name, reason):
 
 def test_components_that_cannot_be_imported_say_why(install):
     install("hollow", HOOK + "register.head('h', 'no_such_package.x:Head', summary='')\n"
-            "    register.head('g', 'json:Heda', summary='')\n    register.head('d', 'json:Dumps', summary='')")  # fmt: skip
+            "    register.head('g', 'json:Heda', summary='')\n"
+            "    register.head('d', 'json:Dumps', summary='')")  # fmt: skip
     registry = Registry.discover()
     assert row(registry, "hollow").status == "ok"
     with pytest.raises(PluginError, match=r"head hollow.h of toy-hollow 1.0 cannot be imported.*no_such_package"):
         registry.get("head", "hollow.h").load()
     with pytest.raises(PluginError, match="module json has no 'Heda'"):
         registry.get("head", "hollow.g").load()
-    with pytest.raises(PluginError, match='has no \'Dumps\'; did you mean "dumps"'):
+    with pytest.raises(PluginError, match="has no 'Dumps'; did you mean \"dumps\""):
         registry.get("head", "hollow.d").load()
 
 

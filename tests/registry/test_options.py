@@ -35,11 +35,13 @@ class Full:
         ValueError: never: this is no option.
     """
 
-    def __init__(self, in_dim: Tensor, *, rate: Annotated[float, Gt(0)], count: Annotated[int, Interval(ge=1, le=9)] = 3,
-                 mode: Literal["fast", "slow"] = "fast", on: bool = False, shape: tuple[int, int] = (2, 3),
-                 sizes: Annotated[tuple[float, ...], MinLen(1)] = (1.0,), either: int | str = 1,
-                 maybe: float | None = None, table: dict[str, Any] = {}, place: Path | None = None,
-                 copy: int = 0, schema: str = "", name_map: list[str] = []):
+    def __init__(
+        self, in_dim: Tensor, *, rate: Annotated[float, Gt(0)], count: Annotated[int, Interval(ge=1, le=9)] = 3,
+        mode: Literal["fast", "slow"] = "fast", on: bool = False, shape: tuple[int, int] = (2, 3),
+        sizes: Annotated[tuple[float, ...], MinLen(1)] = (1.0,), either: int | str = 1, maybe: float | None = None,
+        table: dict[str, Any] = {}, place: Path | None = None, copy: int = 0, schema: str = "",
+        name_map: list[str] = [],
+    ):
         """Take the options.
 
         Args:

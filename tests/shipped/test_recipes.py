@@ -26,10 +26,16 @@ def mutants(text):
     """Iterate over (changed text, line, key, mutated key) for every bare key of every header and assignment."""
     places = locate(text)
     lines = text.split("\n")
-    own_lines = {(line, path[-1]) for path, line in places.items() if isinstance(path[-1], str)}
-    for number, key in sorted(own_lines):
+    is_header = {line for line in places.values() if lines[line - 1].lstrip().startswith("[")}
+    keys = {
+        (line, part)
+        for path, line in places.items()
+        for part in (path if line in is_header else path[-1:])
+        if isinstance(part, str)
+    }
+    for number, key in sorted(keys):
         line = lines[number - 1]
-        head = line if line.lstrip().startswith("[") else line.partition("=")[0]
+        head = line if number in is_header else line.partition("=")[0]
         for match in re.finditer(rf"(?<![\w-]){re.escape(key)}(?![\w-])", head):
             for mutated in sorted(mutations(key)):
                 changed = line[: match.start()] + mutated + line[match.end() :]
@@ -54,7 +60,7 @@ def test_no_key_may_be_mistyped(path, tmp_path):
         with pytest.raises(RecipeError) as caught:
             load_recipe(changed)
         wanted = re.compile(
-            rf'{re.escape(str(changed))}:{line} [\w.]*\b{re.escape(mutated)}: unknown key; '
+            rf"{re.escape(str(changed))}:{line} [\w.]*\b{re.escape(mutated)}: unknown key; "
             rf'(did you mean "{re.escape(key)}"\?|known here: .*\b{re.escape(key)}\b)'
         )
         assert any(wanted.match(problem) for problem in caught.value.problems), (mutated, line, caught.value.problems)
@@ -68,6 +74,8 @@ def test_a_mistyped_key_stops_the_command_before_anything_is_written(command, tm
     (tmp_path / "typo.toml").write_text(text)
     shown = command("run", "typo.toml", "--into", "runs/x", cwd=tmp_path)
     assert shown.returncode == 2
-    assert re.search(r'^error: typo\.toml:\d+ pretrain\.batch_sise: unknown key; did you mean "batch_size"\?$', shown.stderr, re.M)
+    assert re.search(
+        r'^error: typo\.toml:\d+ pretrain\.batch_sise: unknown key; did you mean "batch_size"\?$', shown.stderr, re.M
+    )
     assert all(line.startswith("error: ") for line in shown.stderr.splitlines())
     assert [entry.name for entry in tmp_path.iterdir()] == ["typo.toml"]

@@ -1,0 +1,26 @@
+"""`sslkit check`: says what is good, all that is not, and costs only the libraries that the recipe names."""
+
+import json
+
+from sslkit.__main__ import main
+
+
+def test_a_good_recipe(light, capsys):
+    assert main(["check", str(light()), "pretrain.epochs=3"]) == 0
+    shown = capsys.readouterr().out
+    assert "keys, types and ranges are good" in shown
+    assert "components: local.made, local.views, local.method, local.backbone, local.objective" in shown
+
+
+def test_a_recipe_without_torch_imports_none(light, command):
+    path = light()
+    with (path.parent / "light.py").open("a") as file:
+        file.write("\nimport atexit, sys\nheavy = {'torch', 'numpy', 'rich', 'timm', 'PIL'}\n")
+        file.write("atexit.register(lambda: sys.stderr.write(str(heavy & set(sys.modules))))\n")
+    shown = command("check", path)
+    assert (shown.returncode, shown.stderr) == (0, "set()")
+
+
+def test_the_schema(capsys):
+    assert main(["check", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "sslkit recipe"

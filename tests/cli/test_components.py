@@ -1,0 +1,86 @@
+"""`sslkit components`: the list, and a table to paste that really passes."""
+
+import re
+
+import pytest
+
+from sslkit.__main__ import main
+from sslkit.recipe.resolve import load_recipe
+from sslkit.registry.discover import Registry
+
+COMPONENTS = sorted(
+    {(c.kind, c.name) for c in Registry.discover().components() if c.name.split(".")[0] in ("builtin", "simclr")}
+)
+
+
+def shown(capsys, *arguments):
+    assert main(["components", *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_list(capsys):
+    everything = shown(capsys)
+    assert re.search(r"^objective +simclr\.nt_xent +\S", everything, re.MULTILINE)
+    objectives = [line.split() for line in shown(capsys, "objective").splitlines()]
+    assert objectives == [line.split() for line in everything.splitlines() if line.startswith("objective ")]
+
+
+def test_one_component(capsys):
+    text = shown(capsys, "simclr.nt_xent")
+    assert re.search(r"^defined in \S+nt_xent\.py:\d+$", text, re.MULTILINE)
+    assert re.search(r"^  temperature: number >.*, default 0\.\d+\n      \w+", text, re.MULTILINE)
+    assert '[pretrain.objective]\nname = "simclr.nt_xent"\ntemperature = ' in text
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nt_xent", 'there is no component "nt_xent"; did you mean "simclr.nt_xent"?'),
+        ("objectiv", 'there is no component "objectiv"; did you mean "objective"?'),
+        ("shaky.loss", 'plugin "shaky" (toy-shaky 1.0) cannot be used: ZeroDivisionError: division by zero'),
+    ],
+)
+def test_unknown_names(capsys, install, name, message):
+    install("shaky", "1 / 0")
+    assert main(["components", name]) == 2
+    assert capsys.readouterr().err == f"error: {message}\n"
+
+
+def test_a_component_that_cannot_be_imported(capsys, install):
+    install("hollow", "from sslkit import hookimpl\nSSLKIT_API = 1\n@hookimpl\ndef sslkit_register(register):\n"
+            "    register.objective('gone', 'no_such_package:X', summary='')")  # fmt: skip
+    assert main(["components", "hollow.gone"]) == 2
+    assert "No module named 'no_such_package'; see: sslkit components hollow.gone -v" in capsys.readouterr().err
+
+
+REQUIRED = {"learning_rate": "0.1", "model": '"resnet18"', "dataset": '"cifar10"', "name": '"x"'}
+HEADERS = {
+    "schedule": "[pretrain.schedule.learning_rate]",
+    "callback": "[[pretrain.callbacks]]",
+    "evaluation": "[[evaluate]]",
+    "exporter": "[[export]]",
+}
+TABLES = {
+    "data": 'name = "builtin.shapes"',
+    "views": 'name = "simclr.two_crops"',
+    "backbone": 'name = "builtin.timm"\nmodel = "resnet18"',
+    "head": 'name = "simclr.mlp"',
+    "objective": 'name = "simclr.nt_xent"',
+    "optimizer": 'name = "builtin.sgd"\nlearning_rate = 0.1',
+}
+
+
+@pytest.mark.parametrize(("kind", "name"), COMPONENTS)
+def test_the_table_to_paste_passes(capsys, tmp_path, kind, name):
+    text = shown(capsys, name)
+    snippets = [part.partition("\n\n")[0] for part in text.split("to paste into a recipe:\n\n")[1:]]
+    header = HEADERS.get(kind, f"[pretrain.{kind}]")
+    (snippet,) = [part for part in snippets if part.startswith(f"{header}\n")]
+    filled = re.sub(
+        r"^(\w+) = \.\.\..*$", lambda match: f"{match[1]} = {REQUIRED[match[1]]}", snippet, flags=re.MULTILINE
+    )
+    tables = "\n".join(f"[pretrain.{slot}]\n{table}" for slot, table in TABLES.items() if slot != kind)
+    path = tmp_path / "pasted.toml"
+    path.write_text(f'schema = 1\nname = "pasted"\n[pretrain]\nepochs = 1\nbatch_size = 8\n{tables}\n{filled}\n')
+    recipe = load_recipe(path)
+    assert name in [choice.component.name for choice in recipe.choices()]
