@@ -45,6 +45,7 @@ def test_one_line_is_one_short_line(text, limit):
         ("nt_xnet", "simclr.nt_xent"),
         ("simclr.ntxent", "simclr.nt_xent"),
         ("sgd", "builtin.sgd"),
+        ("simclr.mpl", "simclr.mlp"),
         ("completely_else", None),
     ],
 )

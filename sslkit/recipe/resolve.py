@@ -300,6 +300,8 @@ class _Resolver:
         for number, path in enumerate(paths):
             if not path.is_file():
                 self._problem(("plugins", number), f"there is no file {path}")
+            if path.name in [other.name for other in paths[:number]]:  # a run keeps them in one folder
+                self._problem(("plugins", number), f"two files are called {path.name}; rename one")
         return tuple(path for path in paths if path.is_file())
 
     def _check_requires(self) -> None:

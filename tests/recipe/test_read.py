@@ -120,6 +120,9 @@ VALUES = [
     "[[1, 2],\n[\n# x = 1\n3]]",
     '[\n{ x = 1 },\n{ y = "]", z = [\n1] }\n]',
     "{ a = 1, b.c = [1, 2], 'd]' = { e = '}' } }",
+    "[\n{ x = 1 },\n[3],\n]",
+    '"""four\n""""',
+    "'''four\n''''",
     "[]",
 ]
 KEYS = ["k{}", "k{}-x", '"k {}.=#[]"', "'k{} \"'", '"k\\"{}"', "{}0"]
@@ -145,7 +148,7 @@ def documents(draw):
             write(draw(st.sampled_from(NOISE)))
             parts = [part() for _ in range(draw(st.integers(1, 3)))]
             dotted = draw(st.sampled_from([".", " . ", "\t."])).join(text for text, _ in parts)
-            comment = draw(st.sampled_from(["", "  # x = [", "# '''"]))
+            comment = draw(st.sampled_from(["", "  # x = [", "# '''", "# ' [", '# " {']))
             equals = draw(st.sampled_from(["=", " = ", "\t=  "]))
             line = write(draw(st.sampled_from(["", "  "])) + dotted + equals + draw(st.sampled_from(VALUES)) + comment)
             for length in range(1, len(parts) + 1):

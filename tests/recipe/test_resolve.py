@@ -58,6 +58,7 @@ ONE = [
     ('name = "light"', 'name = "light"\nweights = "w"', "light.toml:3 weights: belongs inside [pretrain]"),
     ('name = "light"', 'name = "light"\nseed = -1', "light.toml:3 seed: should be greater than or equal to 0"),
     ('["light.py"]', '["light.py", "lost.py"]', "light.toml:3 plugins.1: there is no file "),
+    ('["light.py"]', '["light.py", "./light.py"]', "light.toml:3 plugins.1: two files are called light.py; rename one"),
     ('["light.py"]', '["light.py", 3]', "light.toml:3 plugins.1: should be a valid string, got 3"),
     ("[pretrain.data]", "[pretrain.dat]", 'light.toml:12 pretrain.dat: unknown key; did you mean "data"?'),
     ("[pretrain.data]", "[pretrain.dat]", "light.toml:5 pretrain.data: is required"),
