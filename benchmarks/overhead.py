@@ -69,7 +69,7 @@ def engine(folder: Path) -> list[float]:
 
 def by_hand() -> list[float]:
     """Return seconds per step of the shortest loop that does the same work."""
-    method = parts().train()
+    method = parts().train().to(memory_format=torch.channels_last)
     optimizer = sgd(parameter_groups(method, LEARNING_RATE, 0.0))
     order, table = Order(0, len(DATA.table("pretrain")), BATCH), DATA.table("pretrain")
     times = []
@@ -77,7 +77,8 @@ def by_hand() -> list[float]:
         indices = order.indices(step)
         draws = torch.from_numpy(VIEWS.draw(sample_keys(0, 0, indices)))
         views = VIEWS.apply((table[torch.from_numpy(indices)].unsqueeze(1),), draws)
-        projections = method.head(method.backbone(torch.cat(views)))
+        images = torch.cat([view.contiguous(memory_format=torch.channels_last) for view in views])
+        projections = method.head(method.backbone(images))
         method.objective(list(projections.chunk(2))).loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

@@ -163,9 +163,7 @@ def assemble(
         tuple(view.shape[1:]) for view in sample_views(source, complete, seed, (0, 1 % len(source.dataset)))
     ]
     require_fit(method.backbone, shapes, normalisation)
-    method = method.to(device)
-    if device.type == "cuda":
-        method = method.to(memory_format=torch.channels_last)
+    method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
     groups = parameter_groups(method, peak, weight_decay)
     stepper = Stepper(

@@ -95,8 +95,7 @@ class Stepper:
         views = self.views.apply(raw.groups, raw.draws)
         if self.normalise is not None:
             views = [self.normalise(view) for view in views]
-        if self.device.type == "cuda":
-            views = [view.contiguous(memory_format=torch.channels_last) for view in views]
+        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
         return Batch(views, raw.indices, raw.labels, progress)
 
     def set_rates(self, progress: Progress) -> None:
