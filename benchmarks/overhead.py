@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -64,7 +65,7 @@ def engine(folder: Path) -> list[float]:
     hooks = callback_manager(pretraining.callbacks)
     hooks.hook.sslkit_run_start(run=SimpleNamespace(folder=folder))
     train(pretraining, hooks)
-    return [after - before for before, after in zip(clock.times, clock.times[1:], strict=False)]
+    return [after - before for before, after in pairwise(clock.times)]
 
 
 def by_hand() -> list[float]:
@@ -83,7 +84,7 @@ def by_hand() -> list[float]:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         times.append(time.perf_counter())
-    return [after - before for before, after in zip(times, times[1:], strict=False)]
+    return [after - before for before, after in pairwise(times)]
 
 
 def main() -> int:

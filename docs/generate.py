@@ -1,12 +1,13 @@
 """Writes the reference pages from the code that they describe: `python docs/generate.py`.
 
-Enters: recipe keys, components, commands and the front page. Leaves: `docs/reference/*.md`. `tests/test_docs.py`
-fails when a page is not what this makes, so the pages cannot fall behind.
+Enters: recipe keys, components, commands and the front page. Leaves: `docs/reference/*.md` and
+`docs/recipe.schema.json`. Tests fail when one is not what this makes, so none can fall behind.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import typing
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from sslkit.registry.options import _annotation_text, signature_of
 from sslkit.registry.register import ENGINE_ARGUMENTS, KINDS, Component
 
 REFERENCE: Final = Path(__file__).parent / "reference"
+SCHEMA: Final = Path(__file__).with_name("recipe.schema.json")
 NAMESPACES: Final = ("builtin", "simclr")  # what this repository holds; other plugins have their own pages
 
 _NOTICE = "<!-- Made by docs/generate.py: change the code or the script, not this page. -->"
@@ -271,6 +273,10 @@ def main() -> None:
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
+    text = json.dumps(schema.json_schema(Registry.discover(), NAMESPACES), indent=1) + "\n"
+    if not SCHEMA.exists() or SCHEMA.read_text(encoding="utf-8") != text:
+        SCHEMA.write_text(text, encoding="utf-8")
+        print(f"wrote {SCHEMA}")
 
 
 if __name__ == "__main__":

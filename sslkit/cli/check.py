@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as pretrain.epochs=10")
     parser.add_argument("--build", action="store_true", help="also build the components and open the data")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
-    parser.add_argument("--schema", action="store_true", help="print the JSON schema of recipes instead")
+    parser.add_argument("--schema", action="store_true", help="print the JSON schema of recipes with what is installed")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -55,6 +55,6 @@ def _print_schema() -> int:
     from sslkit.recipe.schema import json_schema
     from sslkit.registry.discover import Registry
 
-    schema = json_schema(Registry.discover(), ("builtin", "simclr"))
+    schema = json_schema(Registry.discover())
     sys.stdout.write(json.dumps(schema, indent=1) + "\n")
     return 0

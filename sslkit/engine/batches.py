@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,7 @@ from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys, seeded
 from sslkit.errors import DataError
 from sslkit.images import read_sample
+from sslkit.registry.load import load_file, loaded_files
 from sslkit.text import one_line
 
 CHUNK: Final = 64
@@ -185,6 +187,15 @@ class _Chunks(TorchDataset[_Chunk]):
         self._dataset = dataset
         self._views = views
         self._on_bad_image = on_bad_image
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A spawned worker has to run the recipe's plugin files before it can unpickle their objects.
+        return {"plugins": loaded_files(), "parts": pickle.dumps(vars(self))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for path in state["plugins"]:
+            load_file(path)
+        vars(self).update(pickle.loads(state["parts"]))
 
     def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk:
         keys, indices = spec

@@ -57,7 +57,7 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
 
 def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int) -> list[str]:
     views = complete_views(built(plan.views, seed))
-    source = Source([(_stand_in(), -1)] * 2) if data is None else Source.of(data, views)  # type: ignore[arg-type]
+    source = Source([(_stand_in(), -1)] * 2) if data is None else Source.of(data, views)
     if data is not None:
         Order(seed, len(source.dataset), plan.batch_size)
     shapes = [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]

@@ -67,7 +67,8 @@ def _refusal(meta: nn.Module, shape: Shape, error: Exception) -> str:
     channels, height, width = shape
     nearest = " and ".join(str(size) for size in _sizes_that_fit(meta, channels, height))
     advice = f"; the nearest sizes it takes: {nearest} pixels" if nearest else ""
-    return f"pretrain.backbone does not take the views' images of {channels} x {height} x {width}: {one_line(error)}{advice}"
+    images = f"the views' images of {channels} x {height} x {width}"
+    return f"pretrain.backbone does not take {images}: {one_line(error)}{advice}"
 
 
 def _sizes_that_fit(meta: nn.Module, channels: int, size: int) -> Iterable[int]:

@@ -132,9 +132,9 @@ SLOTS: Final[dict[str, tuple[str, type[ComponentKeys]]]] = {
 }
 
 
-def json_schema(registry: Registry, namespaces: Iterable[str]) -> dict[str, Any]:
-    """Return a JSON schema of recipes that name components of these namespaces."""
-    chosen = set(namespaces)
+def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> dict[str, Any]:
+    """Return a JSON schema of recipes that name components of these namespaces, or of all that are installed."""
+    chosen = {record.namespace for record in registry.records} if namespaces is None else set(namespaces)
     tables: dict[str, dict[str, Any]] = {}
     for kind, keys in SLOTS.values():
         variants = [

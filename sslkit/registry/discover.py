@@ -8,61 +8,24 @@ name silently, and in a shared manager one plugin's misspelt hook fails the othe
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import importlib
-import importlib.util
-import io
-import os
 import re
-import sys
-import traceback
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
-from types import ModuleType
-from typing import Final, Literal
-
-import pluggy
+from typing import Final
 
 import sslkit
 from sslkit.errors import PluginError
-from sslkit.registry import hookspecs
-from sslkit.registry.register import KINDS, Component, Register, warn_renamed
-from sslkit.text import did_you_mean, one_line
+from sslkit.registry.load import PluginRecord, load_file, load_module
+from sslkit.registry.register import KINDS, Component, warn_renamed
+from sslkit.text import did_you_mean
 
 GROUP: Final = "sslkit"
-SUPPORTED_APIS: Final = (1,)
 RESERVED: Final = ("builtin", "core", "sslkit", "local")
 
 _NAMESPACE = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclass
-class PluginRecord:
-    """One row of `sslkit plugins`.
-
-    Attributes:
-        namespace: First part of its components' names.
-        owner: Distribution and version.
-        location: The folder it was found in, or the file.
-        status: `ok`, `failed` or `conflict`.
-        reason: Why it is not ok; for an ok plugin, what it did that it should not have.
-        traceback: The full traceback of a failed import.
-        components: What it registered; empty unless ok.
-        renamings: (kind, old full name) -> new full name.
-    """
-
-    namespace: str
-    owner: str
-    location: str
-    status: Literal["ok", "failed", "conflict"] = "ok"
-    reason: str = ""
-    traceback: str = ""
-    components: list[Component] = field(default_factory=list)
-    renamings: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,11 +58,11 @@ class Registry:
         Args:
             local: Files of a recipe's `plugins` list; their components are named `local.*`.
         """
-        records = [_load_module("builtin", f"sslkit {sslkit.__version__}", "sslkit.builtin.plugin", "sslkit")]
+        records = [load_module("builtin", f"sslkit {sslkit.__version__}", "sslkit.builtin.plugin", "sslkit")]
         for namespace, claims in sorted(_claims().items()):
             records.append(_load_claims(namespace, claims))
         for path in dict.fromkeys(local):
-            records.append(_load_file(path, records))
+            records.append(load_file(path, records))
         return cls(records)
 
     def components(self, kind: str | None = None) -> list[Component]:
@@ -193,10 +156,10 @@ def _load_claims(namespace: str, claims: list[_Claim]) -> PluginRecord:
     described = " and ".join(f"{claim.owner} in {claim.location}" for claim in owners.values())
     record = PluginRecord(namespace, ", ".join(c.owner for c in owners.values()), claims[0].location)
     if namespace in RESERVED:
-        return _refused(record, "conflict", f"{namespace!r} is reserved for sslkit; claimed by {described}")
+        return record.refuse("conflict", f"{namespace!r} is reserved for sslkit; claimed by {described}")
     if len(owners) > 1:
         reason = f"{len(owners)} distributions claim {namespace!r}, none is loaded: {described}"
-        return _refused(record, "conflict", reason)
+        return record.refuse("conflict", reason)
     # Left-over metadata may stand beside the real one: the first that loads is the plugin.
     targets: dict[str, _Claim] = {}
     for claim in claims:
@@ -205,104 +168,10 @@ def _load_claims(namespace: str, claims: list[_Claim]) -> PluginRecord:
     if not targets:
         spelled = claims[0].entry_point.name
         reason = f"the entry point {spelled!r} of {described} should be lower-case letters, digits and _"
-        return _refused(record, "failed", reason)
+        return record.refuse("failed", reason)
     attempts = []
     for module_name, claim in targets.items():
-        attempts.append(_load_module(namespace, claim.owner, module_name, claim.location))
+        attempts.append(load_module(namespace, claim.owner, module_name, claim.location))
         if attempts[-1].status == "ok":
             return attempts[-1]
     return attempts[0]
-
-
-def _load_module(namespace: str, owner: str, module_name: str, location: str) -> PluginRecord:
-    record = PluginRecord(namespace, owner, location)
-    with _contained(record):
-        _register(record, importlib.import_module(module_name), own_module=False)
-    return record
-
-
-def _load_file(path: Path, others: Sequence[PluginRecord]) -> PluginRecord:
-    record = PluginRecord("local", f"the file {path.name}", str(path))
-    with _contained(record):
-        if not path.is_file():
-            raise PluginError(f"there is no file {path}")
-        # The digest keeps two files of one name apart; the plain stem is what the file's own targets say.
-        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-        spec = importlib.util.spec_from_file_location(f"_sslkit_local_{digest}_{path.stem}", path)
-        if spec is None or spec.loader is None:
-            raise PluginError(f"{path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[spec.name] = module  # dataclasses and pickle look their module up
-        spec.loader.exec_module(module)
-        module.__name__ = path.stem
-        _register(record, module, own_module=True)
-        owners = {(known.kind, known.name): known.owner for other in others for known in other.components}
-        for component in record.components:
-            if (component.kind, component.name) in owners:
-                owner = owners[component.kind, component.name]
-                raise PluginError(f"{component.kind} {component.name} is registered by {owner} already")
-    return record
-
-
-def _register(record: PluginRecord, module: ModuleType, *, own_module: bool) -> None:
-    api = getattr(module, "SSLKIT_API", None)
-    if api not in SUPPORTED_APIS:
-        wanted = " or ".join(map(str, SUPPORTED_APIS))
-        raise PluginError(
-            f"{module.__name__} says SSLKIT_API = {api!r}; this sslkit ({sslkit.__version__}) speaks {wanted}"
-        )
-    manager = pluggy.PluginManager("sslkit")
-    manager.add_hookspecs(hookspecs.PluginHooks)
-    manager.register(module, record.namespace)
-    manager.check_pending()
-    if not manager.hook.sslkit_register.get_hookimpls():
-        raise PluginError(f"{module.__name__} has no @hookimpl sslkit_register(register)")
-    register = Register(record.namespace, record.owner, module if own_module else None)
-    manager.hook.sslkit_register(register=register)
-    record.components = register.components
-    record.renamings = register.renamings
-
-
-@contextlib.contextmanager
-def _contained(record: PluginRecord) -> Iterator[None]:
-    """Run a plugin's code so that whatever it does ends as a row: raise, exit, print, change folder."""
-    folder, hidden = _working_folder(), _Hidden()
-    try:
-        with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
-            yield
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # SystemExit, and what test tools raise, are no Exception
-        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-        _refused(record, "failed", kind + one_line(error))
-        record.traceback = traceback.format_exc()
-    notes = []
-    if hidden.num_characters:
-        notes.append(f"printed {hidden.num_characters:,} characters while it was imported (hidden)")
-    if folder is not None and _working_folder() != folder:
-        notes.append(f"changed the working folder to {_working_folder()} (changed back)")
-        os.chdir(folder)
-    record.reason = "; ".join(filter(None, [record.reason, *notes]))
-
-
-class _Hidden(io.StringIO):
-    """Stands in for the terminal: counts what is written and forgets it."""
-
-    num_characters = 0
-
-    def write(self, text: str) -> int:
-        self.num_characters += len(text)
-        return len(text)
-
-
-def _working_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except OSError:  # somebody has removed it
-        return None
-
-
-def _refused(record: PluginRecord, status: Literal["failed", "conflict"], reason: str) -> PluginRecord:
-    record.status, record.reason = status, reason
-    record.components, record.renamings = [], {}
-    return record

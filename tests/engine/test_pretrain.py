@@ -49,9 +49,7 @@ class InterruptAt:
 
 def run(parts, checkpoints=None, callbacks=(), stops=None, identity=None, **changes):
     settings = {**parts.settings, **changes}
-    pretraining = assemble(
-        parts.method, parts.data, parts.views, parts.optimizer, callbacks=callbacks, **settings
-    )
+    pretraining = assemble(parts.method, parts.data, parts.views, parts.optimizer, callbacks=callbacks, **settings)
     train(pretraining, callback_manager(pretraining.callbacks), checkpoints=checkpoints, stops=stops, identity=identity)
     return {name: value.clone() for name, value in parts.method.state_dict().items()}
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from sslkit import RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
@@ -26,6 +28,14 @@ def weights(folder):
 
 def same(first, second):
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def folder_recipe(path, images):
+    """Make a recipe read a plain folder of images: there is no resident table, and the loader does the work."""
+    recipe = path.read_text().partition("[[evaluate]]")[0]
+    shapes = recipe[recipe.index("[pretrain.data]") : recipe.index("[pretrain.views]")]
+    path.write_text(recipe.replace(shapes, f"[pretrain.data]\nname = 'builtin.image_folder'\nfolder = '{images}'\n"))
+    return path
 
 
 class StopAt:
@@ -83,19 +93,13 @@ def test_the_resolved_recipe_repeats_the_run(recipe_file, tmp_path):
 
 
 def test_workers_change_neither_log_nor_weights(recipe_file, tmp_path):
-    # A plain folder of images has no resident table: the loader does the work.
-    torch.manual_seed(0)
-    from PIL import Image
-
+    images = tmp_path / "images"
+    images.mkdir()
     for number in range(40):
         pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-        (tmp_path / "images").mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(tmp_path / "images" / f"{number}.png")
-    recipe = recipe_file().read_text().partition("[[evaluate]]")[0]
-    shapes = recipe[recipe.index("[pretrain.data]") : recipe.index("[pretrain.views]")]
-    images = f"[pretrain.data]\nname = 'builtin.image_folder'\nfolder = '{tmp_path / 'images'}'\n"
-    (tmp_path / "folder.toml").write_text(recipe.replace(shapes, images))
-    folders = [run(tmp_path / "folder.toml", into=tmp_path / f"w{n}", workers=n).folder for n in (0, 1, 3)]
+        Image.fromarray(pixels).save(images / f"{number}.png")
+    recipe = folder_recipe(recipe_file(), images)
+    folders = [run(recipe, into=tmp_path / f"w{n}", workers=n).folder for n in (0, 1, 3)]
     logs = [
         [(r["step"], r["loss"]) for r in map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())]
         for folder in folders
@@ -103,6 +107,22 @@ def test_workers_change_neither_log_nor_weights(recipe_file, tmp_path):
     assert logs[0] == logs[1] == logs[2]
     assert same(weights(folders[0]), weights(folders[1]))
     assert same(weights(folders[0]), weights(folders[2]))
+
+
+def test_spawned_workers_know_the_recipes_plugin_files(recipe_file, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(20):
+        Image.fromarray(np.full((16, 16, 3), number * 10, dtype=np.uint8)).save(images / f"{number}.png")
+    recipe = folder_recipe(recipe_file(), images)
+    alone = run(recipe, into=tmp_path / "alone", workers=0).folder
+    context = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        spawned = run(recipe, into=tmp_path / "spawned", workers=1).folder
+    finally:
+        multiprocessing.set_start_method(context, force=True)
+    assert same(weights(alone), weights(spawned))
 
 
 @pytest.mark.parametrize("step", [1, 5, 8])
@@ -118,9 +138,10 @@ def test_stopped_and_called_again_it_goes_on_bit_for_bit(recipe_file, tmp_path, 
     assert not (tmp_path / "parts" / "status.json").exists()
     steps = [json.loads(line)["step"] for line in (tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 9))
-    assert json.loads((whole / "summary.json").read_text())["results"] == json.loads(
-        (tmp_path / "parts" / "summary.json").read_text()
-    )["results"]
+    assert (
+        json.loads((whole / "summary.json").read_text())["results"]
+        == json.loads((tmp_path / "parts" / "summary.json").read_text())["results"]
+    )
 
 
 def test_a_finished_run_says_so_and_does_nothing(recipe_file, tmp_path):
@@ -251,7 +272,9 @@ def kill_until_done(recipe, folder, *, kills, seed, longest):
 @pytest.mark.slow
 def test_ten_kills_at_random_moments_change_nothing(recipe_file, tmp_path):
     recipe = recipe_file()
-    text = recipe.read_text().replace("epochs = 2", "epochs = 300\ncheckpoint_every_steps = 7\ncheckpoint_every_epochs = 50")
+    text = recipe.read_text().replace(
+        "epochs = 2", "epochs = 300\ncheckpoint_every_steps = 7\ncheckpoint_every_epochs = 50"
+    )
     recipe.write_text(text)
     command = [sys.executable, "-m", "sslkit", "run", str(recipe), "--into", str(tmp_path / "whole")]
     started = time.monotonic()

@@ -21,7 +21,7 @@ def schema():
 def test_the_schema_in_the_documentation_is_up_to_date(schema):
     path = REPOSITORY / "docs" / "recipe.schema.json"
     current = path.exists() and json.loads(path.read_text()) == json.loads(json.dumps(schema))
-    assert current, "run: sslkit check --schema > docs/recipe.schema.json"
+    assert current, "run: python docs/generate.py"
 
 
 def test_engine_keys_stand_beside_the_components_options(schema):

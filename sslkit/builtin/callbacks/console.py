@@ -165,9 +165,7 @@ def _score_table(run: RunInfo) -> Table:
         table.add_column(f"{evaluation} {headline}" + (f"\n{data}" if several else ""), justify="right")
     for title in dict.fromkeys(result.title for result in run.results):
         scores = {(r.evaluation, r.data): r.outcome for r in run.results if r.title == title}
-        cells = [
-            _percent(scores[key].metrics[scores[key].headline]) if key in scores else "" for key in evaluations
-        ]
+        cells = [_percent(scores[key].metrics[scores[key].headline]) if key in scores else "" for key in evaluations]
         table.add_row(safe_text(title), *cells)
     return table
 

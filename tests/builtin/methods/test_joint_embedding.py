@@ -63,7 +63,9 @@ def test_head_sees_all_views_at_once_and_projections_are_float32_per_view():
             return super().forward(features).bfloat16()
 
     given = []
-    method = JointEmbedding(CountingBackbone(), None, lambda projections: given.extend(projections) or total(projections))
+    method = JointEmbedding(
+        CountingBackbone(), None, lambda projections: given.extend(projections) or total(projections)
+    )
     method.head = Head(2, 4)
     batch = make_batch(4, 2, 4)
     method.loss(method.embed(batch), batch)

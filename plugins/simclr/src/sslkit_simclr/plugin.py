@@ -18,25 +18,25 @@ def sslkit_register(register: Register) -> None:
     register.views(
         "two_crops",
         "sslkit_simclr.two_crops:TwoCrops",
-        summary="random crop, flip, colour jitter, grayscale and blur, drawn twice per image",
+        summary="Random crop, flip, colour jitter, grayscale and blur, drawn twice per image.",
     )
     register.backbone(
         "resnet",
         "sslkit_simclr.resnet:simclr_resnet",
-        summary="timm ResNet with the paper's CIFAR stem, widths and initialisation",
+        summary="timm ResNet with the paper's CIFAR stem, widths and initialisation.",
     )
     register.head(
         "mlp",
         "sslkit_simclr.mlp:MLP",
-        summary="projection head of 0 to 3 linear layers with batch normalisation",
+        summary="Projection head of 0 to 3 linear layers with batch normalisation.",
     )
     register.objective(
         "nt_xent",
         "sslkit_simclr.nt_xent:NTXent",
-        summary="normalised temperature-scaled cross-entropy between the views of a batch",
+        summary="Normalised temperature-scaled cross-entropy between the views of a batch.",
     )
     register.optimizer(
         "lars",
         "sslkit_simclr.lars:LARS",
-        summary="momentum with layer-wise adaptive rates, for large batches",
+        summary="Momentum with layer-wise adaptive rates, for large batches.",
     )

@@ -1,0 +1,160 @@
+"""One plugin, from its module or file to a row: what it contributes, or why it cannot.
+
+Enters: a module name, or a file that a recipe lists. Leaves: a `PluginRecord`; whatever the plugin's code does while it
+is imported, it ends as a row. Called by `discover`, and for files by a spawned worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import io
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Final, Literal
+
+import pluggy
+
+import sslkit
+from sslkit.errors import PluginError
+from sslkit.registry import hookspecs
+from sslkit.registry.register import Component, Register
+from sslkit.text import one_line
+
+SUPPORTED_APIS: Final = (1,)
+
+_LOCAL: Final = "_sslkit_local_"
+
+
+@dataclass
+class PluginRecord:
+    """One row of `sslkit plugins`.
+
+    Attributes:
+        namespace: First part of its components' names.
+        owner: Distribution and version.
+        location: The folder it was found in, or the file.
+        status: `ok`, `failed` or `conflict`.
+        reason: Why it is not ok; for an ok plugin, what it did that it should not have.
+        traceback: The full traceback of a failed import.
+        components: What it registered; empty unless ok.
+        renamings: (kind, old full name) -> new full name.
+    """
+
+    namespace: str
+    owner: str
+    location: str
+    status: Literal["ok", "failed", "conflict"] = "ok"
+    reason: str = ""
+    traceback: str = ""
+    components: list[Component] = field(default_factory=list)
+    renamings: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def refuse(self, status: Literal["failed", "conflict"], reason: str) -> PluginRecord:
+        """Make it a row that contributes nothing."""
+        self.status, self.reason = status, reason
+        self.components, self.renamings = [], {}
+        return self
+
+
+def load_module(namespace: str, owner: str, module_name: str, location: str) -> PluginRecord:
+    """Import an installed plugin and let it register."""
+    record = PluginRecord(namespace, owner, location)
+    with _contained(record):
+        _register(record, importlib.import_module(module_name), own_module=False)
+    return record
+
+
+def load_file(path: Path, others: Sequence[PluginRecord] = ()) -> PluginRecord:
+    """Run a plugin file and let it register; a component that one of the others has already is refused."""
+    record = PluginRecord("local", f"the file {path.name}", str(path))
+    with _contained(record):
+        if not path.is_file():
+            raise PluginError(f"there is no file {path}")
+        # The digest keeps two files of one name apart; the plain stem is what the file's own targets say.
+        digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        spec = importlib.util.spec_from_file_location(f"{_LOCAL}{digest}_{path.stem}", path)
+        if spec is None or spec.loader is None:
+            raise PluginError(f"{path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # dataclasses and pickle look their module up
+        spec.loader.exec_module(module)
+        module.__name__ = path.stem
+        _register(record, module, own_module=True)
+        owners = {(known.kind, known.name): known.owner for other in others for known in other.components}
+        for component in record.components:
+            if (component.kind, component.name) in owners:
+                owner = owners[component.kind, component.name]
+                raise PluginError(f"{component.kind} {component.name} is registered by {owner} already")
+    return record
+
+
+def loaded_files() -> list[Path]:
+    """Return the plugin files of this process; a spawned worker loads them before it unpickles their objects."""
+    modules = [module for name, module in sys.modules.items() if name.startswith(_LOCAL)]
+    return [Path(module.__file__) for module in modules if module.__file__ is not None]
+
+
+def _register(record: PluginRecord, module: ModuleType, *, own_module: bool) -> None:
+    api = getattr(module, "SSLKIT_API", None)
+    if api not in SUPPORTED_APIS:
+        wanted = " or ".join(map(str, SUPPORTED_APIS))
+        raise PluginError(
+            f"{module.__name__} says SSLKIT_API = {api!r}; this sslkit ({sslkit.__version__}) speaks {wanted}"
+        )
+    manager = pluggy.PluginManager("sslkit")
+    manager.add_hookspecs(hookspecs.PluginHooks)
+    manager.register(module, record.namespace)
+    manager.check_pending()
+    if not manager.hook.sslkit_register.get_hookimpls():
+        raise PluginError(f"{module.__name__} has no @hookimpl sslkit_register(register)")
+    register = Register(record.namespace, record.owner, module if own_module else None)
+    manager.hook.sslkit_register(register=register)
+    record.components = register.components
+    record.renamings = register.renamings
+
+
+@contextlib.contextmanager
+def _contained(record: PluginRecord) -> Iterator[None]:
+    """Run a plugin's code so that whatever it does ends as a row: raise, exit, print, change folder."""
+    folder, hidden = _working_folder(), _Hidden()
+    try:
+        with contextlib.redirect_stdout(hidden), contextlib.redirect_stderr(hidden):
+            yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and what test tools raise, are no Exception
+        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
+        record.refuse("failed", kind + one_line(error))
+        record.traceback = traceback.format_exc()
+    notes = []
+    if hidden.num_characters:
+        notes.append(f"printed {hidden.num_characters:,} characters while it was imported (hidden)")
+    if folder is not None and _working_folder() != folder:
+        notes.append(f"changed the working folder to {_working_folder()} (changed back)")
+        os.chdir(folder)
+    record.reason = "; ".join(filter(None, [record.reason, *notes]))
+
+
+class _Hidden(io.StringIO):
+    """Stands in for the terminal: counts what is written and forgets it."""
+
+    num_characters = 0
+
+    def write(self, text: str) -> int:
+        self.num_characters += len(text)
+        return len(text)
+
+
+def _working_folder() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # somebody has removed it
+        return None
