@@ -42,6 +42,7 @@ def test_parameter_counts(options, parameters, feature_dim):
         ({"model": "resnet18", "stem": "cifar", "width": 2, "in_channels": 1}, 32),
         ({"model": "resnet26", "width": 2, "timm_options": {"cardinality": 1}}, 64),
         ({"model": "test_resnet", "stem": "cifar"}, 32),
+        ({"model": "test_resnet", "stem": "no_pool"}, 32),
         ({"model": "resnet18d", "stem": "cifar"}, 32),
     ],
 )
@@ -122,3 +123,13 @@ def test_wrong_options_are_refused_in_one_line(options, words):
     with torch.device("meta"), pytest.raises(DataError, match=words) as caught:
         simclr_resnet(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_without_the_pool_maps_are_twice_as_large_and_parameters_the_same():
+    with torch.device("meta"):
+        pooled, plain = (simclr_resnet(model="resnet18", stem=stem) for stem in ("imagenet", "no_pool"))
+        images = torch.empty(1, 3, 64, 64)
+        sizes = [network.forward_features(images).shape[-1] for network in (pooled, plain)]
+    assert sizes == [2, 4]
+    assert count(pooled) == count(plain)
+    assert plain.timm is None

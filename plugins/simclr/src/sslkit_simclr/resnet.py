@@ -36,7 +36,7 @@ _SET_ELSEWHERE = {
 def simclr_resnet(
     *,
     model: str = "resnet50",
-    stem: Literal["imagenet", "cifar"] = "imagenet",
+    stem: Literal["imagenet", "no_pool", "cifar"] = "imagenet",
     width: Annotated[int, Interval(ge=1, le=4)] = 1,
     in_channels: Annotated[int, Ge(1)] = 3,
     first_shortcut: Literal["convolution", "identity"] = "convolution",
@@ -52,14 +52,15 @@ def simclr_resnet(
 
     The attribute `feature_dim` is D. The attribute `timm` is `{"model": ..., "options": {...}}` when
     `timm.create_model(model, num_classes=0, **options)` is the same network, so that the weights load into it
-    strictly, else None: the CIFAR stem, widths above 1 and an added first shortcut are not in timm.
+    strictly, else None: the other stems, widths above 1 and an added first shortcut are not in timm.
 
     Source: SimCLR, sections 2.3 and 6, appendix B.9; `resnet.py` of the paper's code.
 
     Args:
         model: Name of a network of timm's ResNet family, such as `resnet18` or `resnet50`.
-        stem: `imagenet` is the model's own: 7x7 with stride 2, then max-pool. `cifar`, for images of 32 pixels, is
-            3x3 with stride 1 and no max-pool.
+        stem: `imagenet` is the model's own: 7x7 with stride 2, then max-pool. `no_pool` is the same without the
+            max-pool, for images of some 64 pixels or little computing. `cifar`, for images of 32 pixels, is 3x3
+            with stride 1 and no max-pool.
         width: Multiplies the channels of all layers, stem included: the paper's 1x, 2x and 4x.
             (timm's `wide_resnet50_2` widens the 3x3 convolutions only.)
         in_channels: Channels of the images.
@@ -85,6 +86,8 @@ def simclr_resnet(
         channels = tuple(width * out // stage[0].expansion for out, stage in zip(widths, stages, strict=True))
         network = _create(model, zero_init_last, options | fixed | {"channels": channels})
         _widen_stem(network, width)
+    if stem == "no_pool":
+        network.maxpool = nn.Identity()
     if stem == "cifar":
         _use_cifar_stem(network, in_channels)
     if first_shortcut == "convolution" and network.layer1[0].downsample is None:
