@@ -6,6 +6,7 @@ Always attached by `sslkit run`.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -19,8 +20,6 @@ from rich.text import Text
 from sslkit import duration, hookimpl, safe_text
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sslkit import Outcome, PretrainState, RunInfo
 
 _PLAIN_LINES: Final = 60  # of progress in a whole pretraining, where there is no terminal
@@ -47,6 +46,7 @@ class Console:
         self._estimated = False
         self._rate = 0.0
         self._wait = 0.0
+        self._warnings = _Warnings(self)
 
     def say(self, line: object) -> None:
         """Write one line."""
@@ -56,6 +56,7 @@ class Console:
     def sslkit_run_start(self, run: RunInfo) -> None:
         """Show the plan."""
         self._run = run
+        logging.getLogger("sslkit").addHandler(self._warnings)
         width = max(len(label) for label, _ in run.plan)
         for label, value in run.plan:
             self.say(f"{label:>{width}}  {value}")
@@ -91,7 +92,10 @@ class Console:
         self._rate += (record["images_per_second"] - self._rate) * (1.0 if self._rate == 0.0 else share)
         self._wait += (record["data_wait"] - self._wait) * share
         loss = f"{record['loss']:.4f}"
-        speed, wait = f"{self._rate:,.0f} images/s", f"data wait {self._wait * 1000:.0f} ms"
+        speed, wait = (
+            f"{self._rate:,.{0 if self._rate >= 10 else 1}f} images/s",
+            f"data wait {self._wait * 1000:.0f} ms",
+        )
         if not self._estimated and step - self._first_step >= _SETTLING_STEPS:
             self._estimated = True
             seconds = (state.total_steps - step) * state.batch_size / self._rate
@@ -110,10 +114,6 @@ class Console:
             self.say(f"pretrained in {duration(time.monotonic() - self._started)}, last loss {loss}")
 
     @hookimpl
-    def sslkit_checkpoint_saved(self, path: Path) -> None:
-        """Nothing is said of a checkpoint: silence means that it is there."""
-
-    @hookimpl
     def sslkit_evaluation_end(self, name: str, outcome: Outcome) -> None:
         """Show one score as it comes."""
         self.say(f"{name}: {outcome.headline} {_percent(outcome.metrics[outcome.headline])}")
@@ -122,6 +122,7 @@ class Console:
     def sslkit_run_failed(self, error: BaseException) -> None:
         """Leave the terminal as it was, and say how to go on."""
         self._close()
+        logging.getLogger("sslkit").removeHandler(self._warnings)
         if self._run is not None:
             self.say(
                 f"the run so far is in {self._run.folder}; the same command with --into {self._run.folder} goes on"
@@ -130,6 +131,7 @@ class Console:
     @hookimpl
     def sslkit_run_end(self, summary: dict[str, Any]) -> None:
         """Show the table of scores and how to load the backbone."""
+        logging.getLogger("sslkit").removeHandler(self._warnings)
         assert self._run is not None
         if summary["results"]:
             self._write(_score_table(self._run))
@@ -139,12 +141,24 @@ class Console:
         self.say(f'    backbone = sslkit.load_backbone("{self._run.folder}")  # images in [0, 1] -> features')
 
     def _close(self) -> None:
+        """End the live display, so that lines stand below each other again."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
 
     def _write(self, what: Text | Table) -> None:
         self._rich.print(what, soft_wrap=isinstance(what, Text))
+
+
+class _Warnings(logging.Handler):
+    """Shows what sslkit warns of between the lines of progress."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._console.say(f"warning: {record.getMessage()}")
 
 
 class _Terminal(RichConsole):
