@@ -23,8 +23,9 @@ from sslkit_simclr import MLP, NTXent, TwoCrops
 
 from sslkit import JointEmbedding, Shapes, cosine, hookimpl, sgd, timm_backbone
 from sslkit.builtin.callbacks.jsonl import Jsonl
+from sslkit.engine.assemble import assemble, parameter_groups
 from sslkit.engine.order import Order
-from sslkit.engine.pretrain import assemble, parameter_groups, train
+from sslkit.engine.pretrain import train
 from sslkit.engine.randomness import sample_keys
 from sslkit.registry.hookspecs import callback_manager
 

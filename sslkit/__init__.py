@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sslkit.builtin.schedules.cosine import cosine as cosine
     from sslkit.engine.artifact import load_backbone as load_backbone
     from sslkit.engine.evaluate import evaluate as evaluate
-    from sslkit.engine.features import FrozenModel as FrozenModel
     from sslkit.engine.features import embed_folder as embed_folder
+    from sslkit.engine.frozen import FrozenModel as FrozenModel
     from sslkit.engine.interfaces import Backbone as Backbone
     from sslkit.engine.interfaces import Batch as Batch
     from sslkit.engine.interfaces import Data as Data
@@ -87,7 +87,8 @@ _HOMES = {
     "sslkit.builtin.schedules.cosine": ("cosine",),
     "sslkit.engine.artifact": ("load_backbone",),
     "sslkit.engine.evaluate": ("evaluate",),
-    "sslkit.engine.features": ("FrozenModel", "embed_folder"),
+    "sslkit.engine.features": ("embed_folder",),
+    "sslkit.engine.frozen": ("FrozenModel",),
     "sslkit.engine.interfaces": (
         "Backbone",
         "Batch",

@@ -19,7 +19,7 @@ from torch import nn
 
 import sslkit
 from sslkit.engine.checkpoint import file_sha256
-from sslkit.engine.features import FrozenModel
+from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Normalisation
 from sslkit.errors import PluginError, RunError
 from sslkit.registry.discover import Registry

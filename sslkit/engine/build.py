@@ -17,10 +17,10 @@ import torch
 from torch import nn
 
 from sslkit.engine.artifact import component_card, load_backbone, load_into, rebuild_backbone
-from sslkit.engine.features import FrozenModel, require_measurable
+from sslkit.engine.assemble import Pretraining, assemble
 from sslkit.engine.fit import MisfitError
+from sslkit.engine.frozen import FrozenModel, require_measurable
 from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
-from sslkit.engine.pretrain import Pretraining, assemble
 from sslkit.engine.randomness import component_seed, seeded
 from sslkit.errors import PluginError, RunError, SslkitError
 from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe

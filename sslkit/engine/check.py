@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, complete_views, sample_views
 from sslkit.engine.build import build_method, built, naming_the_size, normalisation_of, open_data
 from sslkit.engine.fit import require_fit
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
-from sslkit.engine.pretrain import parameter_groups
 from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
 from sslkit.registry.options import signature_of
 

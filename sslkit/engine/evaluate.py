@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sslkit.engine.features import FrozenModel
+from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
 
 

@@ -1,87 +1,33 @@
-"""Pretraining from top to bottom: assemble the parts, then step after step until the end.
+"""Pretraining from top to bottom: step after step until the end, from the newest checkpoint if there is one.
 
-Enters: components. Leaves: trained weights, checkpoints, and hook calls from which loggers live. `assemble` and `train`
-serve `run`; `pretrain` is the same from Python. Nothing else in sslkit trains a backbone.
+Enters: a `Pretraining`. Leaves: trained weights, checkpoints, and hook calls from which loggers live. `train` serves
+`run`; `pretrain` is the same from Python. Nothing else in sslkit trains a backbone.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pluggy
 import torch
-from torch import nn
 
-from sslkit.engine.batches import Batches, Source, complete_views, default_workers, sample_views
+from sslkit.engine.assemble import Pretraining, assemble
+from sslkit.engine.batches import Batches
 from sslkit.engine.checkpoint import load_checkpoint, load_optimizer_tree, optimizer_tree, save_checkpoint
-from sslkit.engine.features import FrozenModel
-from sslkit.engine.fit import require_fit
+from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Progress, Schedule
 from sslkit.engine.metrics import MetricRing
-from sslkit.engine.order import Order
-from sslkit.engine.precision import warn_if_slow
-from sslkit.engine.step import Stepper, require_finite
+from sslkit.engine.step import require_finite
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.errors import RunError
 from sslkit.registry.hookspecs import callback_manager
 
 logger = logging.getLogger("sslkit")
-
-# Learning-rate scaling rules: batch size -> factor. Source: Chen et al. 2020, section 2.3 (linear) and B.1 (sqrt).
-SCALINGS: Mapping[str, Callable[[int], float]] = {
-    "none": lambda batch_size: 1.0,
-    "linear": lambda batch_size: batch_size / 256,
-    "sqrt": lambda batch_size: batch_size**0.5,
-}
-
-
-@dataclass
-class Pretraining:
-    """Everything a pretraining needs, built and checked; nothing has been written or trained.
-
-    Attributes:
-        view_shape: (C, h, w) of the first view.
-        learning_rate: After scaling; what the schedule multiplies.
-    """
-
-    stepper: Stepper
-    source: Source
-    order: Order
-    epochs: int
-    learning_rate: float
-    normalisation: Normalisation | None
-    view_shape: tuple[int, int, int]
-    workers: int
-    checkpoint_every_steps: int | None
-    checkpoint_every_epochs: int
-    callbacks: list[Any] = field(default_factory=list)
-
-    @property
-    def method(self) -> Any:
-        """The module that is trained."""
-        return self.stepper.method
-
-    def frozen(self) -> FrozenModel:
-        """Return the weights as they are now, ready for evaluation; they are frozen by it."""
-        head = getattr(self.method, "head", None)
-        return self.freeze(self.method.backbone, head if isinstance(head, nn.Module) else None)
-
-    def freeze(self, backbone: nn.Module, head: nn.Module | None = None) -> FrozenModel:
-        """Return a backbone, such as the one before training, to be measured as this one is."""
-        return FrozenModel(
-            backbone,
-            head,
-            normalisation=self.normalisation,
-            input_size=self.view_shape[1],
-            device=self.stepper.device,
-            seed=self.stepper.seed,
-            workers=self.workers,
-        )
 
 
 @dataclass
@@ -124,94 +70,6 @@ class PretrainState:
     def progress(self) -> Progress:
         """What schedules are functions of."""
         return Progress(self.step, self.total_steps, self.steps_per_epoch)
-
-
-def assemble(
-    method: Any,
-    data: Data | Dataset,
-    views: Any,
-    optimizer: OptimizerFactory,
-    *,
-    epochs: int,
-    batch_size: int,
-    learning_rate: float,
-    learning_rate_scaling: str = "none",
-    weight_decay: float = 0.0,
-    schedules: Mapping[str, Schedule] | None = None,
-    normalisation: Normalisation | None = None,
-    precision: str = "float32",
-    seed: int = 0,
-    device: torch.device | str = "cpu",
-    workers: int | None = None,
-    checkpoint_every_steps: int | None = None,
-    checkpoint_every_epochs: int = 1,
-    callbacks: Sequence[Any] = (),
-) -> Pretraining:
-    """Put the parts of a pretraining together and check that they fit; see `pretrain` for the arguments.
-
-    Raises:
-        RunError: Too few images, an image size the backbone does not take, or an unknown scaling.
-    """
-    if learning_rate_scaling not in SCALINGS:
-        raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
-    device = torch.device(device)
-    warn_if_slow(precision, device)
-    complete = complete_views(views)
-    source = Source.of(data, complete)
-    order = Order(seed, len(source.dataset), batch_size)
-    shapes: list[Any] = [
-        tuple(view.shape[1:]) for view in sample_views(source, complete, seed, (0, 1 % len(source.dataset)))
-    ]
-    require_fit(method.backbone, shapes, normalisation)
-    method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
-    peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
-    groups = parameter_groups(method, peak, weight_decay)
-    stepper = Stepper(
-        method=method,
-        views=complete,
-        optimizer=optimizer([dict(group) for group in groups]),
-        base_rates=[{"learning_rate": group["lr"], "weight_decay": group["weight_decay"]} for group in groups],
-        schedules=dict(schedules or {}),
-        normalise=None if normalisation is None else normalisation.on(device),
-        precision=precision,
-        device=device,
-        seed=seed,
-    )
-    if workers is None:
-        workers = 0 if source.table is not None else default_workers(device)
-    return Pretraining(
-        stepper=stepper,
-        source=source,
-        order=order,
-        epochs=epochs,
-        learning_rate=peak,
-        normalisation=normalisation,
-        view_shape=shapes[0],
-        workers=workers,
-        checkpoint_every_steps=checkpoint_every_steps,
-        checkpoint_every_epochs=checkpoint_every_epochs,
-        callbacks=list(callbacks),
-    )
-
-
-def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's two groups: with weight decay and layer-wise adaptation, and without.
-
-    Without are scales, shifts and biases (at most one dimension), and what the backbone's `no_weight_decay()` names.
-    Source: Chen et al. 2020's code excludes batch normalisation and biases.
-    """
-    backbone: nn.Module = method.backbone  # type: ignore[assignment]
-    exempt: set[str] = getattr(backbone, "no_weight_decay", set)()
-    spared = {id(parameter) for name, parameter in backbone.named_parameters() if name in exempt}
-    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    plain = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
-    plain_ids = {id(p) for p in plain}
-    decayed = [p for p in parameters if id(p) not in plain_ids]
-    groups = [
-        {"name": "weights", "params": decayed, "lr": learning_rate, "weight_decay": weight_decay, "adapt": True},
-        {"name": "norms and biases", "params": plain, "lr": learning_rate, "weight_decay": 0.0, "adapt": False},
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def train(

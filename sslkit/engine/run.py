@@ -7,14 +7,12 @@ Build everything, then create the folder, then pretrain, then evaluate. Enters: 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import platform
 import shutil
 import sys
 import time
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -28,22 +26,19 @@ import torch
 import sslkit
 from sslkit.engine.artifact import save_artifact
 from sslkit.engine.build import Build, build
+from sslkit.engine.continuation import compared, require_same_recipe
 from sslkit.engine.evaluate import Result, measure, subjects
-from sslkit.engine.features import FrozenModel
+from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.errors import PluginError, RunError
 from sslkit.recipe.resolve import Recipe, load_recipe
-from sslkit.recipe.write import resolved_toml, resolved_tree
+from sslkit.recipe.write import resolved_toml
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.run_folder import new_folder, read_json, require_writable, write_json, write_text
 from sslkit.text import one_line
 
 logger = logging.getLogger("sslkit")
-
-# What may change between a run and its continuation: how long, and what is measured afterwards.
-_MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
-               "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs")  # fmt: skip
 
 
 @dataclass
@@ -112,7 +107,7 @@ def run(
     if deterministic:
         torch.use_deterministic_algorithms(True)
     if into is not None:
-        _require_same_recipe(recipe, Path(into))
+        require_same_recipe(recipe, Path(into))
     with Stops() as stops:
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
         folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
@@ -183,7 +178,7 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     _write_status(info, "running", "pretraining")
     fingerprint = getattr(pretraining.source.dataset, "fingerprint", None)
     identity = {
-        "recipe": _compared(info.recipe),
+        "recipe": compared(info.recipe),
         "data": fingerprint() if fingerprint is not None else str(len(pretraining.source.dataset)),
     }
     state = train(pretraining, hooks, checkpoints=info.folder / "checkpoints", identity=identity, stops=stops)
@@ -284,41 +279,6 @@ def _finished(into: str | Path | None) -> Path | None:
         return None
     summary = read_json(Path(into) / "summary.json")
     return Path(into) if summary is not None and summary.get("status") == "finished" else None
-
-
-def _require_same_recipe(recipe: Recipe, folder: Path) -> None:
-    """Refuse to continue a run with another recipe, and say what differs."""
-    path = folder / "resolved.toml"
-    if not path.exists():
-        if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").exists():
-            raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
-        return
-    former = tomllib.loads(path.read_text(encoding="utf-8"))
-    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
-    changed = [
-        f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith((*_MAY_CHANGE, "schema", "derived"))
-    ]
-    changed += [
-        f"the file {plugin.name} has changed"
-        for plugin in recipe.plugins
-        if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
-    ]
-    if changed:
-        raise RunError(f"{folder} holds a run of another recipe: {'; '.join(changed)}")
-
-
-def _compared(recipe: Recipe) -> dict[str, Any]:
-    leaves = _leaves(json.loads(json.dumps(resolved_tree(recipe))))
-    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE)}
-
-
-def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
-    if isinstance(tree, dict) and tree:
-        pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
-        return {key: leaf for below, value in pairs for key, leaf in _leaves(value, below).items()}
-    return {path: tree}
 
 
 def _write_start(info: RunInfo, built: Build) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from sslkit import BadImageError, DataError, FrozenModel, Normalisation, RunError, Shapes, embed_folder
-from sslkit.engine.features import fit_image, fit_tensors
+from sslkit.engine.centre_crop import fit_image, fit_tensors
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import toy_plugin
 from torch import nn
 
 from sslkit import RunError, hookimpl, pretrain
-from sslkit.engine.pretrain import assemble, train
+from sslkit.engine.assemble import assemble
+from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.registry.hookspecs import callback_manager
 

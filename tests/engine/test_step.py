@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from sslkit import Batch, NonFiniteError, PluginError, Progress
+from sslkit.engine.assemble import assemble, parameter_groups
 from sslkit.engine.batches import Batches
-from sslkit.engine.pretrain import assemble, parameter_groups
 
 
 def assembled(toy, **changes):

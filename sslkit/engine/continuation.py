@@ -1,0 +1,55 @@
+"""Whether a run may go on: the same recipe, but for what may change between a run and its continuation.
+
+Enters: a recipe and a run's folder. Leaves: nothing, or one line with every difference. Called by `run`.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from sslkit.errors import RunError
+from sslkit.recipe.resolve import Recipe
+from sslkit.recipe.write import resolved_tree
+
+# What may change between a run and its continuation: how long, and what is measured afterwards.
+_MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
+               "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs")  # fmt: skip
+
+
+def require_same_recipe(recipe: Recipe, folder: Path) -> None:
+    """Refuse to continue a run with another recipe, and say what differs."""
+    path = folder / "resolved.toml"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").exists():
+            raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
+        return
+    former = tomllib.loads(path.read_text(encoding="utf-8"))
+    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    changed = [
+        f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith((*_MAY_CHANGE, "schema", "derived"))
+    ]
+    changed += [
+        f"the file {plugin.name} has changed"
+        for plugin in recipe.plugins
+        if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
+    ]
+    if changed:
+        raise RunError(f"{folder} holds a run of another recipe: {'; '.join(changed)}")
+
+
+def compared(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe a checkpoint must agree on, leaf by leaf."""
+    leaves = _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE)}
+
+
+def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    if isinstance(tree, dict) and tree:
+        pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
+        return {key: leaf for below, value in pairs for key, leaf in _leaves(value, below).items()}
+    return {path: tree}

@@ -1,0 +1,174 @@
+"""Frozen weights with everything needed to use them.
+
+Enters: a backbone, perhaps its head, normalisation and input size. Leaves: features, computed once however many
+evaluations ask. The weights do not change: eval mode, no gradient, BatchNorm with its running statistics. Made by
+`Pretraining.frozen` and `load_backbone`; what evaluations are given.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from sslkit.engine.batches import default_workers
+from sslkit.engine.features import extract
+from sslkit.engine.interfaces import Data, Features, Normalisation
+from sslkit.errors import RunError
+from sslkit.text import did_you_mean
+
+_PIXELS_SIDE: Final = 32  # as a baseline, pixels of larger images are averaged down to this
+
+
+class FrozenModel(nn.Module):
+    """A backbone with everything needed to use it: normalisation, input size, perhaps its head.
+
+    Called with images [N, C, H, W] in [0, 1], it returns features h, [N, D].
+
+    Args:
+        backbone: Module [N, C, h, w] -> [N, D].
+        head: The projection head, or None.
+        normalisation: Applied before the backbone, or None.
+        input_size: Side of the images that the backbone is fed, pixels.
+        device: Where to run.
+        seed: For whatever an evaluation draws.
+        workers: Loader processes for image files; None chooses.
+
+    Attributes:
+        measure: What `features` returns: "h", "z", the name of a layer of the backbone, or "pixels".
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        head: nn.Module | None = None,
+        *,
+        normalisation: Normalisation | None = None,
+        input_size: int,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        workers: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.device = torch.device(device)
+        self.backbone = backbone.to(self.device)
+        self.head = None if head is None else head.to(self.device)
+        self.normalisation = normalisation
+        self.input_size = input_size
+        self.seed = seed
+        self.workers = default_workers(self.device) if workers is None else workers
+        self.measure = "h"
+        self.wanted: set[str] = {"h"}
+        self._normalise = None if normalisation is None else normalisation.on(self.device)
+        # Kept with the data itself, so that another object can never take over its place.
+        self._cache: dict[tuple[int, str], tuple[Data, Tensor, dict[str, Tensor]]] = {}
+        self.requires_grad_(False)
+        self.eval()
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything but the modules, for another backbone to be measured in the same way."""
+        return {
+            "normalisation": self.normalisation,
+            "input_size": self.input_size,
+            "device": self.device,
+            "seed": self.seed,
+            "workers": self.workers,
+        }
+
+    def train(self, mode: bool = True) -> FrozenModel:
+        """Stay in eval mode: frozen means that BatchNorm is frozen too."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return features h, [N, D], of images [N, C, H, W] in [0, 1]."""
+        features: Tensor = self.backbone(images if self._normalise is None else self._normalise(images))
+        return features
+
+    def measuring(self, measure: str) -> FrozenModel:
+        """Return the same weights, measured at "h", "z", "pixels" or a layer; extracted features are shared.
+
+        Raises:
+            RunError: There is no such layer, or no head.
+        """
+        require_measurable(measure, self.backbone, self.head)
+        other = copy.copy(self)
+        other.measure = measure
+        self.wanted.add(measure)
+        return other
+
+    def features(self, data: Data, split: str) -> Features:
+        """Return the measured layer's features of a split.
+
+        Every layer that has been asked for by `measuring` is extracted in the same pass.
+
+        Raises:
+            DataError: The split does not exist or is empty.
+        """
+        key = (id(data), split)
+        if key not in self._cache or self.measure not in self._cache[key][2]:
+            labels, values = extract(self, data, split)
+            self._cache[key] = (data, labels, values)
+        _, labels, values = self._cache[key]
+        return Features(values[self.measure], labels)
+
+    @torch.inference_mode()
+    def measure_all(self, images: Tensor) -> dict[str, Tensor]:
+        """Return every wanted measure of uint8 images [N, C, S, S], float32 on the CPU.
+
+        A layer's map [N, C, h, w] is averaged over its positions, as the paper's h is.
+        """
+        scaled = images.to(self.device).float() / 255
+        found: dict[str, Tensor] = {}
+        if "pixels" in self.wanted:
+            found["pixels"] = functional.adaptive_avg_pool2d(scaled, min(self.input_size, _PIXELS_SIDE)).flatten(1)
+        layers = self.wanted - {"h", "z", "pixels"}
+        if self.wanted - {"pixels"}:
+            with _recorded(self.backbone, layers, found):
+                h = self(scaled)
+            found["h"] = h
+            if "z" in self.wanted and self.head is not None:
+                found["z"] = self.head(h)
+        return {name: value.float().cpu() for name, value in found.items()}
+
+
+def require_measurable(measure: str, backbone: nn.Module, head: nn.Module | None) -> None:
+    """Check that there is something of this name to measure.
+
+    Raises:
+        RunError: There is no such layer, or no head.
+    """
+    if measure == "z" and head is None:
+        raise RunError('features = "z": these weights have no projection head')
+    if measure not in ("h", "z", "pixels"):
+        layers = [name for name, _ in backbone.named_modules() if name]
+        if measure not in layers:
+            raise RunError(f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}')
+
+
+class _recorded:
+    """Records the output of some layers while a forward pass runs."""
+
+    def __init__(self, module: nn.Module, layers: set[str], found: dict[str, Tensor]) -> None:
+        self._module = module
+        self._layers = layers
+        self._found = found
+
+    def __enter__(self) -> None:
+        self._handles = [
+            self._module.get_submodule(name).register_forward_hook(self._keep(name)) for name in sorted(self._layers)
+        ]
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _keep(self, name: str) -> Callable[[nn.Module, Sequence[Any], Any], None]:
+        def hook(module: nn.Module, inputs: Sequence[Any], output: Any) -> None:
+            if isinstance(output, Tensor):
+                self._found[name] = output.mean(dim=(2, 3)) if output.ndim == 4 else output.flatten(1)
+
+        return hook
