@@ -55,7 +55,8 @@ class FrozenModel(nn.Module):
     ) -> None:
         super().__init__()
         self.device = torch.device(device)
-        self.backbone = backbone.to(self.device)
+        # In the format it is trained in: other formats round the last bit otherwise.
+        self.backbone = backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.head = None if head is None else head.to(self.device)
         self.normalisation = normalisation
         self.input_size = input_size
