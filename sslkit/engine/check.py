@@ -19,6 +19,7 @@ from sslkit.engine.build import build_method, built, naming_the_size, normalisat
 from sslkit.engine.fit import require_fit
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
+from sslkit.errors import DataError
 from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
 from sslkit.registry.options import signature_of
 
@@ -48,7 +49,8 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
         if plan.data is not None:
             _opened(plan.data, data_root, recipe.seed, lines)
         elif data is not None:
-            data.split("train"), data.split("test")
+            for name in ("train", "test"):
+                data.split(name)
         built(plan.evaluation, recipe.seed)
     for choice in recipe.export:
         built(choice, recipe.seed)
@@ -94,7 +96,7 @@ def _opened(choice: Choice, data_root: Path | None, seed: int, lines: list[str])
     for name in _SPLITS:
         try:
             dataset = data.split(name)
-        except Exception:  # a split that is not there is no fault: which ones are needed is checked elsewhere
+        except DataError:  # a split that is not there is no fault: which ones are needed is checked elsewhere
             continue
         lines.append(f"  {name}: {len(dataset):,} images, the first {_size(dataset[0][0])}")
     return data

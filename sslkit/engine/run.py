@@ -101,13 +101,12 @@ def run(
     chosen = choose_device(device)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
-    finished = _finished(into)
-    if finished is not None:
-        return RunInfo(recipe.name, finished, recipe, chosen, [], complete=True)
-    if deterministic:
-        torch.use_deterministic_algorithms(True)
     if into is not None:
         require_same_recipe(recipe, Path(into))
+        if _is_finished(Path(into)):
+            return RunInfo(recipe.name, Path(into), recipe, chosen, [], complete=True)
+    if deterministic:
+        torch.use_deterministic_algorithms(True)
     with Stops() as stops:
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
         folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
@@ -274,11 +273,9 @@ def _rate_rule(keys: Any, batch_size: int) -> str:
     }[keys["learning_rate_scaling"]]
 
 
-def _finished(into: str | Path | None) -> Path | None:
-    if into is None:
-        return None
-    summary = read_json(Path(into) / "summary.json")
-    return Path(into) if summary is not None and summary.get("status") == "finished" else None
+def _is_finished(folder: Path) -> bool:
+    summary = read_json(folder / "summary.json")
+    return summary is not None and summary.get("status") == "finished"
 
 
 def _write_start(info: RunInfo, built: Build) -> None:
