@@ -136,9 +136,10 @@ class Console:
         if summary["results"]:
             self._write(_score_table(self._run))
         self.say(f"done in {duration(summary['seconds'])}; everything is in {self._run.folder}")
-        self.say("to use the backbone:")
-        self.say("    import sslkit")
-        self.say(f'    backbone = sslkit.load_backbone("{self._run.folder}")  # images in [0, 1] -> features')
+        if self._run.recipe.pretrain is not None:
+            self.say("to use the backbone:")
+            self.say("    import sslkit")
+            self.say(f'    backbone = sslkit.load_backbone("{self._run.folder}")  # images in [0, 1] -> features')
 
     def _close(self) -> None:
         """End the live display, so that lines stand below each other again."""

@@ -28,7 +28,8 @@ def play(folder: Path) -> None:
         Result("builtin.knn", "pretrain.data", "h", "pretrained", Outcome("top1", {"top1": 0.5, "n": 41}), 0),
         Result("builtin.knn", "pretrain.data", "h", "random", Outcome("top1", {"top1": 0.125, "n": 41}), 0),
     ]
-    console.sslkit_run_start(SimpleNamespace(name="toy", folder=folder, plan=plan, results=results))
+    recipe = SimpleNamespace(pretrain=object())
+    console.sslkit_run_start(SimpleNamespace(name="toy", folder=folder, plan=plan, results=results, recipe=recipe))
     state = SimpleNamespace(step=0, total_steps=STEPS, epochs=3, batch_size=64)
     console.sslkit_pretrain_start(state)
     for step in range(1, STEPS + 1):
