@@ -307,11 +307,17 @@ def _environment(info: RunInfo) -> dict[str, Any]:
         "plugins": owners,
         "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
         "device": str(info.device),
-        "device_name": torch.cuda.get_device_name(info.device) if info.device.type == "cuda" else platform.processor(),
+        "device_name": _device_name(info.device),
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "command": sys.argv,
     }
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
 
 
 def _write_status(info: RunInfo, status: str, reason: str) -> None:
