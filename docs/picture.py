@@ -18,7 +18,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from sslkit import Outcome, duration
-from sslkit.builtin.callbacks.console import _score_table
+from sslkit.builtin.callbacks.console import score_table
 from sslkit.engine.evaluate import Result
 from sslkit.run_folder import read_json
 
@@ -41,7 +41,7 @@ def draw(run: Path) -> str:
     folder = Path("runs") / summary["name"] / run.name
     info: Any = SimpleNamespace(name=summary["name"], results=[_result(row) for row in summary["results"]])
     console = Console(record=True, width=_WIDTH, file=io.StringIO(), highlight=False)
-    console.print(_score_table(info))
+    console.print(score_table(info))
     for line in (
         f"done in {duration(summary['seconds'])}; everything is in {folder}",
         "to use the backbone:",

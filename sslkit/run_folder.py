@@ -43,11 +43,11 @@ def require_writable(folder: Path) -> None:
         RunError: They cannot.
     """
     existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    if existing.exists() and not existing.is_dir():
-        raise RunError(f"{existing}: is a file, not a folder; choose another place")
     try:  # permissions lie on network disks, and root has them all
+        while not existing.exists() and existing != existing.parent:
+            existing = existing.parent
+        if existing.exists() and not existing.is_dir():
+            raise RunError(f"{existing}: is a file, not a folder; choose another place")
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:

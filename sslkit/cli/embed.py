@@ -14,6 +14,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from sslkit.cli.run import count
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
@@ -21,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, help="images, in any depth of folders")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="the .npz file to write")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that load images (chosen by device)")
+    parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders go (runs)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="this very run folder: create it or go on with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
-    parser.add_argument("--workers", type=_count, metavar="N", help="processes that load images (chosen by device)")
+    parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
 
 
@@ -52,7 +52,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+    """Read a number of processes from the command line."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} should be a number of processes, 0 or more")
     return int(text)

@@ -108,13 +108,10 @@ def load_backbone(
     if card.get("head") is not None and head_path.exists():
         head = _rebuilt("head", card["head"], head_path, in_dim=card["feature_dim"])
         _load_strictly(head, head_path)
-    normalisation = card.get("normalisation")
     return FrozenModel(
         backbone,
         head,
-        normalisation=None
-        if normalisation is None
-        else Normalisation(tuple(normalisation["mean"]), tuple(normalisation["std"])),
+        normalisation=_normalisation(card),
         input_size=card["input_size"],
         device=device,
         workers=workers,
@@ -137,6 +134,14 @@ def load_into(backbone: nn.Module, path: Path) -> None:
     _load_strictly(backbone, weights_path(path))
 
 
+def normalisation_of_weights(path: Path) -> tuple[bool, Normalisation | None]:
+    """Return whether some weights say with which normalisation they were trained, and which."""
+    weights = weights_path(path)
+    if not weights.with_name(CARD).exists():
+        return False, None
+    return True, _normalisation(_read_card(weights))
+
+
 def weights_path(path: Path) -> Path:
     """Return the weights file of a run's folder, or the file itself.
 
@@ -147,6 +152,11 @@ def weights_path(path: Path) -> Path:
     if not weights.is_file():
         raise RunError(f"{weights}: there are no such weights; name a finished run's folder or a {WEIGHTS}")
     return weights
+
+
+def _normalisation(card: Mapping[str, Any]) -> Normalisation | None:
+    declared = card.get("normalisation")
+    return None if declared is None else Normalisation(tuple(declared["mean"]), tuple(declared["std"]))
 
 
 def _read_card(weights: Path) -> dict[str, Any]:

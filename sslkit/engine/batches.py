@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
@@ -25,8 +26,9 @@ from torch.utils.data import Dataset as TorchDataset
 from sslkit.engine.interfaces import Data, Dataset, Views
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys, seeded
-from sslkit.errors import DataError
-from sslkit.images import read_sample
+from sslkit.engine.stops import STOP_SIGNALS
+from sslkit.errors import DataError, SslkitError
+from sslkit.images import BadImageError, read_sample
 from sslkit.registry.load import load_file, loaded_files
 from sslkit.text import one_line
 
@@ -75,8 +77,8 @@ class Source:
         Raises:
             DataError: There is no image.
         """
-        split = getattr(data, "split", None)
-        dataset: Dataset = data.split("pretrain") if split is not None else data  # type: ignore[union-attr,assignment]
+        # torchvision's datasets have a `split` too: a word.
+        dataset: Dataset = data.split("pretrain") if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,assignment]
         if len(dataset) == 0:
             raise DataError(f"{one_line(data)}: there is no image to pretrain on")
         table_of = getattr(data, "table", None)
@@ -147,12 +149,12 @@ class Batches:
             num_workers=self._workers,
             prefetch_factor=waiting if self._workers else None,
             timeout=_WORKER_TIMEOUT_SECONDS if self._workers else 0,
-            pin_memory=self._device.type == "cuda",
+            worker_init_fn=ignore_stops,
         )
         reported: set[str] = set()
         chunks = iter(loader)
         for _ in range(start, end):
-            parts = [next(chunks) for _ in starts]
+            parts = [_raised(next(chunks)) for _ in starts]
             for part in parts:
                 for line in part.bad:
                     if line not in reported:
@@ -180,7 +182,7 @@ class _Chunk(NamedTuple):
     bad: tuple[str, ...]
 
 
-class _Chunks(TorchDataset[_Chunk]):
+class _Chunks(TorchDataset["_Chunk | SslkitError"]):
     """What a worker runs: reads a chunk of images and prepares their views."""
 
     def __init__(self, dataset: Dataset, views: Views, on_bad_image: str) -> None:
@@ -197,8 +199,14 @@ class _Chunks(TorchDataset[_Chunk]):
             load_file(path)
         vars(self).update(pickle.loads(state["parts"]))
 
-    def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk:
-        keys, indices = spec
+    def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk | SslkitError:
+        try:
+            return self.chunk(*spec)
+        except SslkitError as error:  # raised in a worker it would reach the user as a page of traceback
+            return error
+
+    def chunk(self, keys: Keys, indices: Indices) -> _Chunk:
+        """Read and prepare the images of a chunk."""
         draws = self._views.draw(keys)
         samples = [
             read_sample(self._dataset, int(index), on_bad_image=self._on_bad_image, key=int(key))  # type: ignore[arg-type]
@@ -212,6 +220,20 @@ class _Chunks(TorchDataset[_Chunk]):
             torch.as_tensor([sample.index for sample in samples]),
             tuple(one_line(bad) for sample in samples for bad in sample.bad),
         )
+
+
+def _raised(chunk: _Chunk | SslkitError) -> _Chunk:
+    if not isinstance(chunk, SslkitError):
+        return chunk
+    if isinstance(chunk, BadImageError):
+        raise DataError(f'{chunk} (or leave such images out: on_bad_image = "replace")')
+    raise chunk
+
+
+def ignore_stops(worker: int) -> None:
+    """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:
@@ -281,7 +303,8 @@ def complete_views(views: Any) -> Views:
 def sample_views(source: Source, views: Views, seed: int, indices: Sequence[int]) -> list[Tensor]:
     """Return the V views [B, C, h, w] of a few images on the CPU, as the first epoch would see them."""
     positions = np.asarray(indices, dtype=np.int64)
-    chunk = _Chunks(source.dataset, views, source.on_bad_image)[(sample_keys(seed, 0, positions), positions)]
+    chunks = _Chunks(source.dataset, views, source.on_bad_image)
+    chunk = chunks.chunk(sample_keys(seed, 0, positions), positions)
     return views.apply(chunk.groups, chunk.draws)
 
 

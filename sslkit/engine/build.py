@@ -7,6 +7,7 @@ exporters. A missing transfer set shows here, not after 100 epochs. Called by `r
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,7 +17,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from sslkit.engine.artifact import component_card, load_backbone, load_into, rebuild_backbone
+from sslkit.engine.artifact import (
+    component_card,
+    load_backbone,
+    load_into,
+    normalisation_of_weights,
+    rebuild_backbone,
+)
 from sslkit.engine.assemble import Pretraining, assemble
 from sslkit.engine.fit import MisfitError
 from sslkit.engine.frozen import FrozenModel, require_measurable
@@ -32,7 +39,7 @@ class BuiltEvaluation:
     """One [[evaluate]] table, built.
 
     Attributes:
-        name: The component's name.
+        name: The component's name, numbered where a recipe names it twice.
         data_name: The data component's name.
     """
 
@@ -91,7 +98,11 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
             with seeded(component_seed(recipe.seed, "pretrain.backbone")):
                 initial = rebuild_backbone(recipe.weights)
             untrained = FrozenModel(initial, **model.settings())
-    evaluations = [_build_evaluation(evaluation, data, data_root, recipe.seed) for evaluation in recipe.evaluate]
+    name = "" if recipe.pretrain is None else recipe.pretrain.data.component.name
+    evaluations: list[BuiltEvaluation] = []
+    for evaluation in recipe.evaluate:
+        taken = {known.name for known in evaluations}
+        evaluations.append(_build_evaluation(evaluation, data, name, taken, data_root, recipe.seed))
     measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
     for evaluation in recipe.evaluate:
         for name in evaluation.features:
@@ -131,7 +142,7 @@ def _build_pretraining(
             learning_rate_scaling=plan.optimizer.keys["learning_rate_scaling"],
             weight_decay=plan.optimizer.keys["weight_decay"],
             schedules={name: built(choice, seed) for name, choice in plan.schedules.items()},
-            normalisation=normalisation_of(plan.data),
+            normalisation=_normalisation(plan),
             precision=plan.precision,
             seed=seed,
             device=device,
@@ -172,6 +183,17 @@ def normalisation_of(data: Choice) -> Normalisation | None:
     return Normalisation(declared.mean, declared.std)
 
 
+def _normalisation(plan: PretrainPlan) -> Normalisation | None:
+    """Return the declared normalisation, or that of the weights to start from; the two may not disagree."""
+    declared = normalisation_of(plan.data)
+    if plan.weights is None:
+        return declared
+    known, normalisation = normalisation_of_weights(plan.weights)
+    if known and declared is not None and declared != normalisation:
+        raise RunError(f"{plan.data.path}.normalize is {declared}, but the weights were trained with {normalisation}")
+    return normalisation if known else declared
+
+
 def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
     """Build a data component; its root is the recipe's `folder` below the data root."""
     folder = choice.keys["folder"]
@@ -181,7 +203,12 @@ def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
 
 
 def _build_evaluation(
-    plan: EvaluatePlan, opened: dict[str, Data], data_root: Path | None, seed: int
+    plan: EvaluatePlan,
+    opened: dict[str, Data],
+    pretrain_data: str,
+    taken: set[str],
+    data_root: Path | None,
+    seed: int,
 ) -> BuiltEvaluation:
     choice = plan.data
     if choice is not None:
@@ -193,11 +220,18 @@ def _build_evaluation(
         name = choice.component.name
     else:
         data = opened["pretrain.data"]
-        name = "pretrain.data"
+        name = pretrain_data
     for split in ("train", "test"):
         if len(data.split(split)) == 0:
             raise RunError(f"{plan.evaluation.path}: the {split} split is empty")
-    return BuiltEvaluation(plan.evaluation.component.name, name, built(plan.evaluation, seed), data, plan)
+    title = number_if_taken(plan.evaluation.component.name, taken)
+    return BuiltEvaluation(title, name, built(plan.evaluation, seed), data, plan)
+
+
+def number_if_taken(name: str, taken: set[str]) -> str:
+    """Return a name that no other evaluation of the recipe has: `builtin.knn`, `builtin.knn 2`."""
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return name if name not in taken else next(title for title in numbered if title not in taken)
 
 
 def built(choice: Choice, seed: int, **engine: Any) -> Any:

@@ -13,14 +13,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sslkit.engine.artifact import load_backbone, weights_path
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, complete_views, sample_views
 from sslkit.engine.build import build_method, built, naming_the_size, normalisation_of, open_data
 from sslkit.engine.fit import require_fit
+from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
 from sslkit.errors import DataError
 from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
+from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 
 _SPLITS: Final = ("pretrain", "train", "validation", "test")
@@ -41,23 +44,27 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
         SslkitError: What a run would stop with.
     """
     lines: list[str] = []
-    data = None
+    data, measured = None, None
     if recipe.pretrain is not None:
         data = _opened(recipe.pretrain.data, data_root, recipe.seed, lines)
-        lines += _check_pretraining(recipe.pretrain, data, recipe.seed)
+        measured = _check_pretraining(recipe.pretrain, data, recipe.seed, lines)
+    elif recipe.weights is not None:
+        measured = load_backbone(recipe.weights)
     for plan in recipe.evaluate:
-        if plan.data is not None:
-            _opened(plan.data, data_root, recipe.seed, lines)
-        elif data is not None:
+        test_data = data if plan.data is None else _opened(plan.data, data_root, recipe.seed, lines)
+        if test_data is not None:
             for name in ("train", "test"):
-                data.split(name)
+                test_data.split(name)
+        if measured is not None:
+            for name in plan.features:
+                require_measurable(name, measured.backbone, getattr(measured, "head", None))
         built(plan.evaluation, recipe.seed)
     for choice in recipe.export:
         built(choice, recipe.seed)
     return lines
 
 
-def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int) -> list[str]:
+def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: list[str]) -> Any:
     views = complete_views(built(plan.views, seed))
     source = Source([(_stand_in(), -1)] * 2) if data is None else Source.of(data, views)
     if data is not None:
@@ -68,14 +75,18 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int) -> list
     with naming_the_size(plan.views):
         require_fit(method.backbone, shapes, normalisation_of(plan.data))
     plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))
-    for choice in (*plan.schedules.values(), *plan.callbacks):
+    if plan.weights is not None:
+        weights_path(plan.weights)
+    for choice in plan.schedules.values():
         built(choice, seed)
+    callback_manager([built(choice, seed) for choice in plan.callbacks])
     sizes = ", ".join(f"{channels} x {height} x {width}" for channels, height, width in dict.fromkeys(shapes))
     millions = sum(parameter.numel() for parameter in method.backbone.parameters()) / 1e6
-    return [
+    lines += [
         f"views: {len(shapes)} of {sizes}",
         f"backbone: {millions:.2f} M parameters, features of {method.backbone.feature_dim}",
     ]
+    return method
 
 
 def _method_without_storage(plan: PretrainPlan, seed: int, num_samples: int, num_classes: int | None) -> Any:

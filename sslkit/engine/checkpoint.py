@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -72,11 +73,12 @@ def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Any], state: Ma
             shutil.rmtree(final)
         temporary.rename(final)
         fsync_folder(folder)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or one_line(error)
         needed = sum(tensor.nbytes for tensor in _tensors(parts))
         raise RunError(
-            f"{final}: the checkpoint could not be written ({error.strerror or one_line(error)}); it needs "
+            f"{final}: the checkpoint could not be written ({reason}); it needs "
             f"{needed / 2**20:.0f} MiB; older checkpoints are untouched"
         ) from error
     _retire(folder)
@@ -93,6 +95,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
     """
     found = sorted(folder.glob("step-????????"), reverse=True)
     for path in found:
+        _require_readable(path)
         reason = fault_of(path)
         if reason is None:
             state = json.loads((path / "state.json").read_text())
@@ -103,9 +106,25 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | Non
         shutil.rmtree(corrupt, ignore_errors=True)
         path.rename(corrupt)
         logger.warning("checkpoint %s is not whole (%s); renamed to %s", path.name, reason, corrupt.name)
-    if found:
+    if found or any(folder.glob("step-*.corrupt")):
         raise RunError(f"{folder}: no checkpoint is whole; start again in a new folder, or restore one from a backup")
     return None
+
+
+def _require_readable(path: Path) -> None:
+    """Tell a checkpoint that cannot be read here, and is left alone, from one that is broken.
+
+    Raises:
+        RunError: A newer sslkit wrote it, or the system refuses to read it.
+    """
+    try:
+        written_in = json.loads((path / "MANIFEST.json").read_text())["format"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
+    if written_in > FORMAT:
+        raise RunError(f"{path}: written in format {written_in} by a newer sslkit; continue with that one")
 
 
 def fault_of(path: Path) -> str | None:
@@ -113,8 +132,6 @@ def fault_of(path: Path) -> str | None:
     try:
         manifest = json.loads((path / "MANIFEST.json").read_text())
         expected = manifest["files"]
-        if manifest["format"] > FORMAT:
-            return f"written in format {manifest['format']} by a newer sslkit"
         for name, entry in expected.items():
             if (path / name).stat().st_size != entry["bytes"]:
                 return f"{name} has another size"
@@ -142,9 +159,16 @@ def load_optimizer_tree(optimizer: torch.optim.Optimizer, module: nn.Module, tre
         parameter = parameters[name]
         # A 0-dimensional entry is a step count, which torch's foreach optimizers keep on the host.
         optimizer.state[parameter] = {
-            key: value.to(parameter.device) if isinstance(value, Tensor) and value.ndim else value
+            key: _like(parameter, value) if isinstance(value, Tensor) and value.ndim else value
             for key, value in state.items()
         }
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """Return a value where its parameter is, in its memory format, without which foreach goes one by one."""
+    if value.shape != parameter.shape:
+        return value.to(parameter.device)
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def flatten(tree: Any) -> tuple[dict[str, Tensor], Any]:

@@ -18,21 +18,18 @@ from sslkit.recipe.write import resolved_tree
 _MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
                "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs")  # fmt: skip
 
+_FIRST_FILES = ("log.txt", "plugins")  # written before resolved.toml, which says that there is a run
+
 
 def require_same_recipe(recipe: Recipe, folder: Path) -> None:
     """Refuse to continue a run with another recipe, and say what differs."""
     path = folder / "resolved.toml"
     if not path.exists():
-        if folder.exists() and any(folder.iterdir()) and not (folder / "recipe.toml").exists():
+        found = folder.iterdir() if folder.exists() else ()
+        if any(path.name not in _FIRST_FILES and not path.name.startswith(".") for path in found):
             raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
         return
-    former = tomllib.loads(path.read_text(encoding="utf-8"))
-    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
-    changed = [
-        f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and not key.startswith((*_MAY_CHANGE, "schema", "derived"))
-    ]
+    changed = [line for key, line in _differences(recipe, path).items() if not key.startswith(_MAY_CHANGE)]
     changed += [
         f"the file {plugin.name} has changed"
         for plugin in recipe.plugins
@@ -42,10 +39,37 @@ def require_same_recipe(recipe: Recipe, folder: Path) -> None:
         raise RunError(f"{folder} holds a run of another recipe: {'; '.join(changed)}")
 
 
+def require_nothing_new(recipe: Recipe, folder: Path) -> None:
+    """Refuse to call a finished run complete when more is asked of it than it has done."""
+    asked = ("pretrain.epochs", "evaluate", "export")
+    new = [line for key, line in _differences(recipe, folder / "resolved.toml").items() if key.startswith(asked)]
+    if new:
+        raise RunError(
+            f"{folder} is complete, but {'; '.join(new)}; for new evaluations write a recipe with "
+            f"weights = '{folder}' and [[evaluate]], for more epochs start a new run"
+        )
+
+
+def _differences(recipe: Recipe, path: Path) -> dict[str, str]:
+    """Return key to `key was a, is b` of everything that a recipe has otherwise than a resolved one."""
+    former = tomllib.loads(path.read_text(encoding="utf-8"))
+    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    return {
+        key: f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and not key.startswith(("schema", "derived")) and not _is_place(key)
+    }
+
+
 def compared(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe a checkpoint must agree on, leaf by leaf."""
     leaves = _leaves(json.loads(json.dumps(resolved_tree(recipe))))
-    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE)}
+    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE) and not _is_place(key)}
+
+
+def _is_place(key: str) -> bool:
+    """Where data lies may change: the fingerprint of the images tells whether they are the same."""
+    return key.endswith("data.folder")
 
 
 def _leaves(tree: Any, path: str = "") -> dict[str, Any]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from sslkit.engine.batches import ignore_stops
 from sslkit.engine.centre_crop import fit_image, fit_tensors
 from sslkit.engine.interfaces import Data, Dataset
 from sslkit.errors import DataError
@@ -134,7 +135,7 @@ def _run(
 ) -> tuple[list[int], list[str], dict[str, Tensor]]:
     """Return the positions that were read, the reasons of those that were not, and all measures."""
     workers = model.workers if len(dataset) > BATCH else 0
-    loader = DataLoader(dataset, batch_size=64, num_workers=workers, collate_fn=list)
+    loader = DataLoader(dataset, batch_size=64, num_workers=workers, collate_fn=list, worker_init_fn=ignore_stops)
     kept: list[int] = []
     bad: list[str] = []
 

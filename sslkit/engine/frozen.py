@@ -131,6 +131,9 @@ class FrozenModel(nn.Module):
             with _recorded(self.backbone, layers, found):
                 h = self(scaled)
             found["h"] = h
+            silent = sorted(layers - found.keys())
+            if silent:
+                raise RunError(f'features = "{silent[0]}": this layer returns no tensor when the backbone runs')
             if "z" in self.wanted and self.head is not None:
                 found["z"] = self.head(h)
         return {name: value.float().cpu() for name, value in found.items()}

@@ -52,7 +52,7 @@ class MetricRing:
             host = torch.empty(len(names), dtype=torch.float32, pin_memory=True)
             host.copy_(stacked, non_blocking=True)
             ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            ready.record()
+            ready.record(torch.cuda.current_stream(self._device))
             stacked = host
         self._pending.append(_Pending(dict(known), names, stacked, ready))
 

@@ -1,4 +1,4 @@
-"""Where autocast begins and ends. Called by `step` and `features`."""
+"""Where autocast begins and ends. Called by `step`; evaluation runs in float32 always."""
 
 from __future__ import annotations
 

@@ -124,19 +124,21 @@ def train(
     stream = iter(batches.stream(state.step, state.total_steps))
     before = time.perf_counter()
     while state.step < state.total_steps:
+        wanted = time.perf_counter()
         raw = next(stream)
-        loaded = time.perf_counter()
+        data_wait = time.perf_counter() - wanted
         progress = state.progress
         batch, metrics = stepper.step(raw, progress)
         state.step += 1
         hooks.hook.sslkit_step_end(state=state, batch=batch, metrics=metrics)
+        del batch, raw  # their memory is needed for the next ones
         now = time.perf_counter()
         known = {
             "step": state.step,
             "epoch": progress.epoch,
             "learning_rate": stepper.optimizer.param_groups[0]["lr"],
             "images_per_second": state.batch_size / (now - before),
-            "data_wait": loaded - before,
+            "data_wait": data_wait,
         }
         before = now
         ring.push(known, metrics)
@@ -189,6 +191,8 @@ def _restore(state: PretrainState, folder: Path, identity: Mapping[str, Any] | N
         if key in parts["callbacks"]:
             callback.load_state_dict(parts["callbacks"][key])
     state.step = saved["step"]
+    if state.step > state.total_steps:
+        raise RunError(f"{folder}: {state.step:,} steps are done already, but the recipe wants {state.total_steps:,}")
     logger.info("going on after step %s", f"{state.step:,}")
 
 

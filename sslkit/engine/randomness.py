@@ -80,11 +80,11 @@ def step_seed(seed: int, step: int, rank: int = 0, micro_batch: int = 0) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed Python, numpy and torch inside the block and put their former states back after it."""
+    """Seed Python, numpy and torch's CPU generator inside the block, and put their former states back after it."""
     python, numpy, torch_state = random.getstate(), np.random.get_state(), torch.random.get_rng_state()
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     try:
         yield
     finally:

@@ -26,12 +26,12 @@ import torch
 import sslkit
 from sslkit.engine.artifact import save_artifact
 from sslkit.engine.build import Build, build
-from sslkit.engine.continuation import compared, require_same_recipe
+from sslkit.engine.continuation import compared, require_nothing_new, require_same_recipe
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
-from sslkit.errors import PluginError, RunError
+from sslkit.errors import RunError
 from sslkit.recipe.resolve import Recipe, load_recipe
 from sslkit.recipe.write import resolved_toml
 from sslkit.registry.hookspecs import callback_manager
@@ -104,8 +104,12 @@ def run(
     if into is not None:
         require_same_recipe(recipe, Path(into))
         if _is_finished(Path(into)):
+            require_nothing_new(recipe, Path(into))
             return RunInfo(recipe.name, Path(into), recipe, chosen, [], complete=True)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
     if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
     with Stops() as stops:
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
@@ -113,7 +117,7 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen))
         with _logging_to(folder / "log.txt"):
-            _write_start(info, built)
+            _write_start(info, built, Path(data_root or "."))
             callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
             _execute(info, built, _hooks(recipe, callbacks), stops)
     return info
@@ -154,8 +158,9 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
                 logger.info("exported by %s: %s", name, path)
     except BaseException as error:
         status = "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
-        _write_status(info, status, one_line(error) or type(error).__name__)
         with contextlib.suppress(Exception):  # the first error is the one to see
+            _write_status(info, status, one_line(error) or type(error).__name__)
+        with contextlib.suppress(Exception):
             hooks.hook.sslkit_run_failed(error=error)
         raise
     summary = {
@@ -231,10 +236,7 @@ def _write_evaluation(folder: Path, results: Sequence[Result]) -> None:
 
 def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
     jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
-    try:
-        return callback_manager([jsonl, *callbacks])
-    except pluggy.PluginValidationError as error:
-        raise PluginError(f"a callback's hook does not fit: {one_line(error)}") from None
+    return callback_manager([jsonl, *callbacks])
 
 
 def _plan(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str, str]]:
@@ -278,14 +280,16 @@ def _is_finished(folder: Path) -> bool:
     return summary is not None and summary.get("status") == "finished"
 
 
-def _write_start(info: RunInfo, built: Build) -> None:
+def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
     folder, recipe = info.folder, info.recipe
     (folder / "plugins").mkdir(exist_ok=True) if recipe.plugins else None
     for plugin in recipe.plugins:
         shutil.copyfile(plugin, folder / "plugins" / plugin.name)
     given = recipe.source.read_text(encoding="utf-8-sig")
     overrides = "".join(f"# override: {one_line(override)}\n" for override in recipe.overrides)
-    write_text(folder / "recipe.toml", overrides + given)
+    write_text(folder / "resolved.toml", resolved_toml(recipe, built.derived, data_root))
+    if recipe.source.resolve().parent != folder.resolve():  # else it is the run's own resolved.toml, run again
+        write_text(folder / "recipe.toml", overrides + given)
     environment = folder / "environment.json"
     now = _environment(info)
     before = read_json(environment)
@@ -294,7 +298,6 @@ def _write_start(info: RunInfo, built: Build) -> None:
         if moved:
             logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
     write_json(environment, now)
-    write_text(folder / "resolved.toml", resolved_toml(recipe, built.derived))
 
 
 def _environment(info: RunInfo) -> dict[str, Any]:
@@ -332,8 +335,11 @@ def _logging_to(path: Path) -> Iterator[None]:
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logger.addHandler(handler)
+    level = logger.level
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
+        logger.setLevel(level)
         logger.removeHandler(handler)
         handler.close()

@@ -14,7 +14,7 @@ from typing import Any, Final
 from sslkit.errors import SslkitError
 
 EXIT_STOPPED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
+STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
 class Stopped(SslkitError):
@@ -36,7 +36,7 @@ class Stops:
 
     def __enter__(self) -> Stops:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
-            for number in _SIGNALS:
+            for number in STOP_SIGNALS:
                 self._former[number] = signal.signal(number, self._handle)
         return self
 

@@ -239,6 +239,8 @@ class _Resolver:
                 continue
             data = None
             if choice.keys["data"] is not None:
+                if "normalize" in choice.keys["data"]:
+                    self._problem((*path, "data", "normalize"), "belongs to the weights; leave it out here")
                 data = self._choice("data", choice.keys["data"], (*path, "data"))
             elif "pretrain" not in self.document.tree:
                 self._problem(path, "data is required without [pretrain]: add data = { name = ... }")

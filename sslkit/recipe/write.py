@@ -14,11 +14,17 @@ import tomli_w
 
 from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe
 from sslkit.recipe.schema import SCHEMA_VERSION
+from sslkit.registry.options import signature_of
 
 
-def resolved_toml(recipe: Recipe, derived: Mapping[str, Any]) -> str:
-    """Return the whole recipe as TOML, defaults filled in, `[derived]` holding what follows from it."""
+def resolved_toml(recipe: Recipe, derived: Mapping[str, Any], data_root: Path) -> str:
+    """Return the whole recipe as TOML: defaults filled in, folders absolute, `[derived]` what follows from it."""
     tree = {"schema": SCHEMA_VERSION, **resolved_tree(recipe), "derived": _plain(derived)}
+    tables = [tree.get("pretrain", {}).get("data"), *(table.get("data") for table in tree.get("evaluate", ()))]
+    choices = [None if recipe.pretrain is None else recipe.pretrain.data, *(plan.data for plan in recipe.evaluate)]
+    for table, choice in zip(tables, choices, strict=True):
+        if choice is not None and "root" in signature_of(choice.component).engine:
+            table["folder"] = str((data_root / Path(table.get("folder", ".")).expanduser()).resolve())
     return tomli_w.dumps(tree)
 
 

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from sslkit.errors import PluginError
+from sslkit.text import one_line
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,7 +32,7 @@ class PluginHooks:
     def sslkit_register(self, register: Register) -> None:
         """Register the plugin's components.
 
-        Called once per process and plugin, when plugins are discovered. Must not import torch: targets are
+        Called whenever plugins are discovered. Must not import torch: targets are
         strings, `register.objective("nt_xent", "sslkit_simclr.nt_xent:NTXent", summary="...")`.
 
         Args:
@@ -40,7 +43,7 @@ class PluginHooks:
 class RunHooks:
     """What a callback may implement. A callback only watches: what changes the mathematics is a component.
 
-    A callback that raises stops the run and is named. Order: console and JSONL first, then as in the recipe.
+    A callback that raises stops the run. Order: JSONL, the console, then as in the recipe.
     """
 
     @hookspec
@@ -130,11 +133,14 @@ def callback_manager(callbacks: list[Any]) -> pluggy.PluginManager:
         callbacks: Objects with `@hookimpl` methods.
 
     Raises:
-        pluggy.PluginValidationError: A hook's name or argument does not exist.
+        PluginError: A hook's name or argument does not exist.
     """
     manager = pluggy.PluginManager("sslkit")
     manager.add_hookspecs(RunHooks)
-    for callback in reversed(callbacks):  # pluggy calls the last registered first
-        manager.register(callback)
-    manager.check_pending()
+    try:
+        for callback in reversed(callbacks):  # pluggy calls the last registered first
+            manager.register(callback)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(f"a callback's hook does not fit: {one_line(error)}") from None
     return manager

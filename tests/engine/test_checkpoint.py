@@ -79,8 +79,9 @@ def test_every_single_bit_flip_is_found_and_the_older_one_taken(tmp_path, caplog
 def test_never_silently_from_the_start(tmp_path):
     save_checkpoint(tmp_path, 1, tree(1), {})
     (tmp_path / "step-00000001" / "state.json").unlink()
-    with pytest.raises(RunError, match="no checkpoint is whole"):
-        load_checkpoint(tmp_path)
+    for _ in range(2):  # the second call finds only what the first one set aside
+        with pytest.raises(RunError, match="no checkpoint is whole"):
+            load_checkpoint(tmp_path)
 
 
 def test_a_missing_part_in_the_manifest_is_a_fault(tmp_path):
@@ -95,7 +96,9 @@ def test_a_newer_format_is_named(tmp_path):
     path = save_checkpoint(tmp_path, 1, tree(1), {})
     manifest = json.loads((path / "MANIFEST.json").read_text()) | {"format": 99}
     (path / "MANIFEST.json").write_text(json.dumps(manifest))
-    assert fault_of(path) == "written in format 99 by a newer sslkit"
+    with pytest.raises(RunError, match="written in format 99 by a newer sslkit"):
+        load_checkpoint(tmp_path)
+    assert path.is_dir()
 
 
 def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(tmp_path, monkeypatch):

@@ -134,7 +134,7 @@ class Console:
         logging.getLogger("sslkit").removeHandler(self._warnings)
         assert self._run is not None
         if summary["results"]:
-            self._write(_score_table(self._run))
+            self._write(score_table(self._run))
         self.say(f"done in {duration(summary['seconds'])}; everything is in {self._run.folder}")
         if self._run.recipe.pretrain is not None:
             self.say("to use the backbone:")
@@ -170,17 +170,18 @@ class _Terminal(RichConsole):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the flush at exit fail
 
 
-def _score_table(run: RunInfo) -> Table:
-    evaluations = list(dict.fromkeys((result.evaluation, result.data) for result in run.results))
-    several = len({data for _, data in evaluations}) > 1
+def score_table(run: RunInfo) -> Table:
+    """Return the headline scores: a row per kind of features, a column per evaluation."""
+    columns = {result.evaluation: result for result in run.results}
+    several = len({result.data for result in run.results}) > 1
     table = Table(title=f"{run.name}: test scores", title_justify="left")
     table.add_column("features")
-    for evaluation, data in evaluations:
-        headline = next(r.outcome.headline for r in run.results if r.evaluation == evaluation)
-        table.add_column(f"{evaluation} {headline}" + (f"\n{data}" if several else ""), justify="right")
+    for result in columns.values():
+        place = f"\n{result.data}" if several else ""
+        table.add_column(safe_text(f"{result.evaluation} {result.outcome.headline}{place}"), justify="right")
     for title in dict.fromkeys(result.title for result in run.results):
-        scores = {(r.evaluation, r.data): r.outcome for r in run.results if r.title == title}
-        cells = [_percent(scores[key].metrics[scores[key].headline]) if key in scores else "" for key in evaluations]
+        scores = {r.evaluation: r.outcome.metrics[r.outcome.headline] for r in run.results if r.title == title}
+        cells = [_percent(scores[name]) if name in scores else "" for name in columns]
         table.add_row(safe_text(title), *cells)
     return table
 
