@@ -11,7 +11,7 @@ import logging
 import os
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -110,7 +110,7 @@ class Batches:
         if source.table is not None:
             self._table = source.table.to(device)
 
-    def stream(self, start: int, end: int) -> Iterator[RawBatch]:
+    def stream(self, start: int, end: int) -> Generator[RawBatch, None, None]:
         """Yield the batches of the steps from `start` up to, not including, `end`."""
         if self._source.table is not None:
             return (self._from_table(step) for step in range(start, end))
@@ -133,7 +133,7 @@ class Batches:
             self._upload(positions),
         )
 
-    def _from_loader(self, start: int, end: int) -> Iterator[RawBatch]:
+    def _from_loader(self, start: int, end: int) -> Generator[RawBatch, None, None]:
         starts = range(0, self._order.batch_size, CHUNK)
         specs = (
             (keys[first : first + CHUNK], indices[first : first + CHUNK])
@@ -231,9 +231,12 @@ def _raised(chunk: _Chunk | SslkitError) -> _Chunk:
 
 
 def ignore_stops(worker: int) -> None:
-    """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader."""
+    """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader.
+
+    A second one ends the worker, or a main process that has to terminate it would wait for ever.
+    """
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: signal.signal(number, signal.SIG_DFL))
 
 
 def _stacked(images: Sequence[Tensor]) -> Tensor:

@@ -121,38 +121,41 @@ def train(
 
     hooks.hook.sslkit_pretrain_start(state=state)
     stepper.method.train()
-    stream = iter(batches.stream(state.step, state.total_steps))
+    stream = batches.stream(state.step, state.total_steps)
     before = time.perf_counter()
-    while state.step < state.total_steps:
-        wanted = time.perf_counter()
-        raw = next(stream)
-        data_wait = time.perf_counter() - wanted
-        progress = state.progress
-        batch, metrics = stepper.step(raw, progress)
-        state.step += 1
-        hooks.hook.sslkit_step_end(state=state, batch=batch, metrics=metrics)
-        del batch, raw  # their memory is needed for the next ones
-        now = time.perf_counter()
-        known = {
-            "step": state.step,
-            "epoch": progress.epoch,
-            "learning_rate": stepper.optimizer.param_groups[0]["lr"],
-            "images_per_second": state.batch_size / (now - before),
-            "data_wait": data_wait,
-        }
-        before = now
-        ring.push(known, metrics)
-        deliver(wait=False)
-        ends_epoch = state.step % state.steps_per_epoch == 0
-        if ends_epoch:
-            deliver(wait=True)
-            hooks.hook.sslkit_epoch_end(state=state, metrics=dict(last_record))
-        asked = stops.requested if stops is not None else None
-        if asked or _is_due(state, ends_epoch=ends_epoch):
-            save()
-            before = time.perf_counter()
-        if asked:
-            raise Stopped(f"stopped by {asked} after step {state.step:,} of {state.total_steps:,}")
+    try:
+        while state.step < state.total_steps:
+            wanted = time.perf_counter()
+            raw = next(stream)
+            data_wait = time.perf_counter() - wanted
+            progress = state.progress
+            batch, metrics = stepper.step(raw, progress)
+            state.step += 1
+            hooks.hook.sslkit_step_end(state=state, batch=batch, metrics=metrics)
+            del batch, raw  # their memory is needed for the next ones
+            now = time.perf_counter()
+            known = {
+                "step": state.step,
+                "epoch": progress.epoch,
+                "learning_rate": stepper.optimizer.param_groups[0]["lr"],
+                "images_per_second": state.batch_size / (now - before),
+                "data_wait": data_wait,
+            }
+            before = now
+            ring.push(known, metrics)
+            deliver(wait=False)
+            ends_epoch = state.step % state.steps_per_epoch == 0
+            if ends_epoch:
+                deliver(wait=True)
+                hooks.hook.sslkit_epoch_end(state=state, metrics=dict(last_record))
+            asked = stops.requested if stops is not None else None
+            if asked or _is_due(state, ends_epoch=ends_epoch):
+                save()
+                before = time.perf_counter()
+            if asked:
+                raise Stopped(f"stopped by {asked} after step {state.step:,} of {state.total_steps:,}")
+    finally:
+        stream.close()  # lets the loader end its workers now, not when the process ends
     return state
 
 

@@ -100,9 +100,15 @@ def test_batches_hold_the_images_that_the_order_says():
     assert batch.draws.shape == (70, 2, 1)
 
 
-def test_a_bad_image_stops_or_is_replaced_by_the_same_other_one(caplog):
-    with pytest.raises(DataError, match=r"7\.jpg.*cut short"):
-        batches_of(Pictures(broken={7}), toy_plugin.Brightness(), batch_size=150, steps=(0, 1))
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_image_stops_with_one_line_that_names_it(workers):
+    views = toy_plugin.Brightness()
+    with pytest.raises(DataError) as caught:
+        batches_of(Pictures(broken={7}), views, batch_size=150, steps=(0, 1), workers=workers)
+    assert str(caught.value) == '7.jpg: is cut short (or leave such images out: on_bad_image = "replace")'
+
+
+def test_a_bad_image_is_replaced_by_the_same_other_one(caplog):
     broken = Pictures(broken=range(0, 150, 10))
     replaced = batches_of(broken, toy_plugin.Brightness(), on_bad_image="replace", batch_size=150, steps=(0, 2))
     assert not set(replaced[0].indices.tolist()) & broken.broken
@@ -115,6 +121,12 @@ def test_a_bad_image_stops_or_is_replaced_by_the_same_other_one(caplog):
 def test_different_sizes_are_refused_with_what_to_do():
     with pytest.raises(DataError, match=r'different sizes.*8 x 8 and 9 x 8.*crop_on = "worker"'):
         batches_of(Sizes(), toy_plugin.Brightness())
+
+
+def test_a_dataset_whose_split_is_a_word_will_do():
+    images = Pictures()
+    images.split = "train"
+    assert Source.of(images, toy_plugin.Brightness()).dataset is images
 
 
 def test_no_image_is_refused():

@@ -151,6 +151,80 @@ def test_a_finished_run_says_so_and_does_nothing(recipe_file, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
 
 
+def test_a_finished_run_refuses_to_be_called_complete_for_more(recipe_file, tmp_path):
+    run(recipe_file(), into=tmp_path / "run")
+    with pytest.raises(RunError, match="is complete, but pretrain.epochs was 2, is 3"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.epochs=3"])
+
+
+def test_fewer_epochs_than_are_done_are_refused(recipe_file, tmp_path):
+    with pytest.raises(Stopped):
+        run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(6)])
+    with pytest.raises(RunError, match="6 steps are done already, but the recipe wants 4"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.epochs=1"])
+
+
+def test_a_run_killed_while_it_started_can_be_started_again(recipe_file, tmp_path):
+    (tmp_path / "run" / "plugins").mkdir(parents=True)
+    (tmp_path / "run" / "log.txt").write_text("")
+    (tmp_path / "run" / ".resolved.toml.tmp-1").write_text("sch")
+    run(recipe_file(), into=tmp_path / "run")
+
+
+def test_two_evaluations_of_one_name_keep_their_scores_apart(recipe_file, tmp_path):
+    second = "[[evaluate]]\nname = 'builtin.knn'\nk = 1\n"
+    info = run(recipe_file(second), runs=tmp_path / "runs")
+    assert {result.evaluation for result in info.results} == {"builtin.knn", "builtin.knn 2"}
+    assert {result.data for result in info.results} == {"builtin.shapes"}
+
+
+def test_weights_bring_their_normalisation(recipe_file, tmp_path):
+    declared = "pretrain.data.normalize={mean=[0.5,0.4,0.3],std=[0.2,0.2,0.2]}"
+    first = run(recipe_file(), into=tmp_path / "first", overrides=[declared])
+    started = run(recipe_file(), runs=tmp_path, overrides=[f"pretrain.weights='{first.folder}'"])
+    assert started.model.normalisation == first.model.normalisation
+    assert load_backbone(started.folder).normalisation == first.model.normalisation
+    other = declared.replace("0.5", "0.6")
+    with pytest.raises(RunError, match="but the weights were trained with"):
+        run(recipe_file(), runs=tmp_path, overrides=[f"pretrain.weights='{first.folder}'", other])
+
+
+def test_the_resolved_recipe_knows_where_the_data_was(recipe_file, tmp_path):
+    images = tmp_path / "data" / "images"
+    images.mkdir(parents=True)
+    for number in range(20):
+        Image.fromarray(np.full((16, 16, 3), number, dtype=np.uint8)).save(images / f"{number}.png")
+    recipe = folder_recipe(recipe_file(), "images")
+    folder = run(recipe, into=tmp_path / "run", data_root=tmp_path / "data").folder
+    resolved = tomllib.loads((folder / "resolved.toml").read_text())
+    assert resolved["pretrain"]["data"]["folder"] == str(images)
+    again = run(folder / "resolved.toml", runs=tmp_path / "runs").folder
+    assert same(weights(folder), weights(again))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
+def test_a_signal_to_the_whole_group_ends_in_good_order_with_75(recipe_file, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(40):
+        Image.fromarray(np.full((16, 16, 3), number, dtype=np.uint8)).save(images / f"{number}.png")
+    recipe = folder_recipe(recipe_file(), images)
+    command = [sys.executable, "-m", "sslkit", "run", str(recipe), "--into", str(tmp_path / "run"), "--workers", "1"]
+    command += ["pretrain.epochs=100000"]
+    with (tmp_path / "output").open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+        log = tmp_path / "run" / "metrics.jsonl"
+        while not (log.exists() and log.stat().st_size):
+            assert process.poll() is None, (tmp_path / "output").read_text()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 75
+    said = (tmp_path / "output").read_text()
+    assert "error: stopped by SIGTERM after step" in said
+    assert "Traceback" not in said
+    assert any((tmp_path / "run" / "checkpoints").glob("step-*"))
+
+
 def test_another_recipe_is_refused_with_what_differs(recipe_file, tmp_path):
     with pytest.raises(Stopped):
         run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(3)])
