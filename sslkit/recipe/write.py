@@ -24,7 +24,9 @@ def resolved_toml(recipe: Recipe, derived: Mapping[str, Any], data_root: Path) -
     choices = [None if recipe.pretrain is None else recipe.pretrain.data, *(plan.data for plan in recipe.evaluate)]
     for table, choice in zip(tables, choices, strict=True):
         if choice is not None and "root" in signature_of(choice.component).engine:
-            table["folder"] = str((data_root / Path(table.get("folder", ".")).expanduser()).resolve())
+            folder = (data_root / Path(table.pop("folder", ".")).expanduser()).resolve()
+            rest = {key: table.pop(key) for key in list(table) if key != "name"}
+            table.update({"folder": str(folder), **rest})
     return tomli_w.dumps(tree)
 
 

@@ -28,7 +28,8 @@ class Losses:
 def trained(tmp_path_factory):
     losses = Losses()
     small = [
-        "pretrain.epochs=2", "pretrain.batch_size=64", "pretrain.objective.temperature=0.5", "evaluate=[]",
+        "pretrain.epochs=5", "pretrain.batch_size=64", "pretrain.optimizer.learning_rate=2e-3",
+        "pretrain.objective.temperature=0.5", "evaluate=[]",
         "pretrain.data.num_train=640", "pretrain.data.num_validation=50", "pretrain.data.num_test=99",
     ]  # fmt: skip
     info = run(QUICKSTART, overrides=small, runs=tmp_path_factory.mktemp("runs"), watchers=[losses])
