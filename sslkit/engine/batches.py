@@ -182,22 +182,26 @@ class _Chunk(NamedTuple):
     bad: tuple[str, ...]
 
 
-class _Chunks(TorchDataset["_Chunk | SslkitError"]):
-    """What a worker runs: reads a chunk of images and prepares their views."""
-
-    def __init__(self, dataset: Dataset, views: Views, on_bad_image: str) -> None:
-        self._dataset = dataset
-        self._views = views
-        self._on_bad_image = on_bad_image
+class WithPluginFiles:
+    """Makes a dataset whose parts come from a recipe's plugin files known to spawned workers."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # A spawned worker has to run the recipe's plugin files before it can unpickle their objects.
+        # The worker has to run the files before it can unpickle their objects.
         return {"plugins": loaded_files(), "parts": pickle.dumps(vars(self))}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for path in state["plugins"]:
             load_file(path)
         vars(self).update(pickle.loads(state["parts"]))
+
+
+class _Chunks(WithPluginFiles, TorchDataset["_Chunk | SslkitError"]):
+    """What a worker runs: reads a chunk of images and prepares their views."""
+
+    def __init__(self, dataset: Dataset, views: Views, on_bad_image: str) -> None:
+        self._dataset = dataset
+        self._views = views
+        self._on_bad_image = on_bad_image
 
     def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk | SslkitError:
         try:

@@ -84,10 +84,8 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
     wants_untrained = any("random" in plan.baselines for plan in recipe.evaluate)
     if recipe.pretrain is not None:
         plan = recipe.pretrain
-        data["pretrain.data"] = open_data(plan.data, data_root, recipe.seed)
-        pretraining, initial = _build_pretraining(
-            recipe, plan, data["pretrain.data"], device, workers, keep_initial=wants_untrained
-        )
+        opened = data[_key(plan.data)] = open_data(plan.data, data_root, recipe.seed)
+        pretraining, initial = _build_pretraining(recipe, plan, opened, device, workers, keep_initial=wants_untrained)
         cards = {part: _card(getattr(plan, part)) for part in ("backbone", "head")}
         if initial is not None:
             untrained = pretraining.freeze(initial)
@@ -98,15 +96,16 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
             with seeded(component_seed(recipe.seed, "pretrain.backbone")):
                 initial = rebuild_backbone(recipe.weights)
             untrained = FrozenModel(initial, **model.settings())
-    name = "" if recipe.pretrain is None else recipe.pretrain.data.component.name
     evaluations: list[BuiltEvaluation] = []
-    for evaluation in recipe.evaluate:
-        taken = {known.name for known in evaluations}
-        evaluations.append(_build_evaluation(evaluation, data, name, taken, data_root, recipe.seed))
     measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
     for evaluation in recipe.evaluate:
         for name in evaluation.features:
             require_measurable(name, measured.backbone, getattr(measured, "head", None))
+        title = number_if_taken(evaluation.evaluation.component.name, {known.name for known in evaluations})
+        choice = evaluation.data or recipe.pretrain.data  # type: ignore[union-attr]
+        opened = _open_once(choice, data, data_root, recipe.seed)
+        probe = built(evaluation.evaluation, recipe.seed)
+        evaluations.append(BuiltEvaluation(title, choice.component.name, probe, opened, evaluation))
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
     result = Build(pretraining, model, untrained, evaluations, cards, exporters)
     if pretraining is not None:
@@ -142,7 +141,7 @@ def _build_pretraining(
             learning_rate_scaling=plan.optimizer.keys["learning_rate_scaling"],
             weight_decay=plan.optimizer.keys["weight_decay"],
             schedules={name: built(choice, seed) for name, choice in plan.schedules.items()},
-            normalisation=_normalisation(plan),
+            normalisation=starting_normalisation(plan),
             precision=plan.precision,
             seed=seed,
             device=device,
@@ -183,7 +182,7 @@ def normalisation_of(data: Choice) -> Normalisation | None:
     return Normalisation(declared.mean, declared.std)
 
 
-def _normalisation(plan: PretrainPlan) -> Normalisation | None:
+def starting_normalisation(plan: PretrainPlan) -> Normalisation | None:
     """Return the declared normalisation, or that of the weights to start from; the two may not disagree."""
     declared = normalisation_of(plan.data)
     if plan.weights is None:
@@ -202,30 +201,20 @@ def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
     return opened
 
 
-def _build_evaluation(
-    plan: EvaluatePlan,
-    opened: dict[str, Data],
-    pretrain_data: str,
-    taken: set[str],
-    data_root: Path | None,
-    seed: int,
-) -> BuiltEvaluation:
-    choice = plan.data
-    if choice is not None:
-        # The same table twice is the same data: features are extracted once for both.
-        key = repr((choice.component.name, choice.keys, choice.options))
-        if key not in opened:
-            opened[key] = open_data(choice, data_root, seed)
-        data = opened[key]
-        name = choice.component.name
-    else:
-        data = opened["pretrain.data"]
-        name = pretrain_data
+def _open_once(choice: Choice, opened: dict[str, Data], data_root: Path | None, seed: int) -> Data:
+    """Open a data table with train and test images; the same table twice is the same data and shares its features."""
+    key = _key(choice)
+    if key not in opened:
+        opened[key] = open_data(choice, data_root, seed)
     for split in ("train", "test"):
-        if len(data.split(split)) == 0:
-            raise RunError(f"{plan.evaluation.path}: the {split} split is empty")
-    title = number_if_taken(plan.evaluation.component.name, taken)
-    return BuiltEvaluation(title, name, built(plan.evaluation, seed), data, plan)
+        if len(opened[key].split(split)) == 0:
+            raise RunError(f"{choice.path}: the {split} split is empty")
+    return opened[key]
+
+
+def _key(choice: Choice) -> str:
+    keys = {name: value for name, value in choice.keys.items() if name != "normalize"}  # the backbone's, not the data's
+    return repr((choice.component.name, keys, choice.options))
 
 
 def number_if_taken(name: str, taken: set[str]) -> str:
@@ -240,7 +229,8 @@ def built(choice: Choice, seed: int, **engine: Any) -> Any:
         try:
             return choice.build(**engine)
         except SslkitError as error:
-            raise type(error)(f"{choice.path} ({choice.component.name}): {error}") from None
+            error.args = (f"{choice.path} ({choice.component.name}): {error}",)
+            raise
         except (TypeError, ValueError) as error:
             raise PluginError(f"{choice.path} ({choice.component.name}): {one_line(error)}") from error
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sslkit.engine.artifact import load_backbone, weights_path
+from sslkit.engine.artifact import load_backbone
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, complete_views, sample_views
-from sslkit.engine.build import build_method, built, naming_the_size, normalisation_of, open_data
+from sslkit.engine.build import build_method, built, naming_the_size, open_data, starting_normalisation
 from sslkit.engine.fit import require_fit
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
@@ -73,10 +73,8 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
     num_classes = None if data is None else data.num_classes
     method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
     with naming_the_size(plan.views):
-        require_fit(method.backbone, shapes, normalisation_of(plan.data))
+        require_fit(method.backbone, shapes, starting_normalisation(plan))
     plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))
-    if plan.weights is not None:
-        weights_path(plan.weights)
     for choice in plan.schedules.values():
         built(choice, seed)
     callback_manager([built(choice, seed) for choice in plan.callbacks])

@@ -73,6 +73,9 @@ def _is_place(key: str) -> bool:
 
 
 def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
+    """Return dotted key to value of everything that is no table; tables in arrays count their places."""
+    if isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
+        tree = dict(enumerate(tree))
     if isinstance(tree, dict) and tree:
         pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
         return {key: leaf for below, value in pairs for key, leaf in _leaves(value, below).items()}

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from sslkit.engine.batches import ignore_stops
+from sslkit.engine.batches import WithPluginFiles, ignore_stops
 from sslkit.engine.centre_crop import fit_image, fit_tensors
 from sslkit.engine.interfaces import Data, Dataset
 from sslkit.errors import DataError
@@ -94,7 +94,7 @@ class _Item(NamedTuple):
     bad: str
 
 
-class _Labelled(TorchDataset[_Item]):
+class _Labelled(WithPluginFiles, TorchDataset[_Item]):
     """Reads and fits the images of a split; an unreadable one is an item with its reason."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:

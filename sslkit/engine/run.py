@@ -282,8 +282,8 @@ def _is_finished(folder: Path) -> bool:
 
 def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
     folder, recipe = info.folder, info.recipe
-    (folder / "plugins").mkdir(exist_ok=True) if recipe.plugins else None
     for plugin in recipe.plugins:
+        (folder / "plugins").mkdir(exist_ok=True)
         shutil.copyfile(plugin, folder / "plugins" / plugin.name)
     given = recipe.source.read_text(encoding="utf-8-sig")
     overrides = "".join(f"# override: {one_line(override)}\n" for override in recipe.overrides)

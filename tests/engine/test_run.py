@@ -151,6 +151,18 @@ def test_a_finished_run_says_so_and_does_nothing(recipe_file, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
 
 
+def test_a_finished_run_with_data_of_its_own_folder_is_complete_too(recipe_file, tmp_path):
+    for split in ("train", "test"):
+        for number in range(20):
+            path = tmp_path / "data" / "pictures" / split / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((16, 16, 3), number * 10, dtype=np.uint8)).save(path)
+    more = "[[evaluate]]\nname = 'builtin.knn'\ndata = { name = 'builtin.image_folder', folder = 'pictures' }\n"
+    for complete in (False, True):
+        info = run(recipe_file(more), into=tmp_path / "run", data_root=tmp_path / "data")
+        assert info.complete is complete
+
+
 def test_a_finished_run_refuses_to_be_called_complete_for_more(recipe_file, tmp_path):
     run(recipe_file(), into=tmp_path / "run")
     with pytest.raises(RunError, match="is complete, but pretrain.epochs was 2, is 3"):
