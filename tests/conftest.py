@@ -95,6 +95,14 @@ name = "local.evaluation"
 _numbers = itertools.count()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory):
+    """Keep caches out of the user's home."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """Return a folder on sys.path, as pip's target folder is."""

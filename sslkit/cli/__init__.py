@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Final
 
 import sslkit
 
-COMMANDS: Final = ("run", "check", "embed", "plugins", "components")
+COMMANDS: Final = ("run", "check", "embed", "data", "plugins", "components")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,9 +21,22 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     top.add_argument("--version", action="version", version=f"sslkit {sslkit.__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for name in COMMANDS:
-        module = import_module(f"sslkit.cli.{name}")
+    add_commands(top, COMMANDS)
+    return top
+
+
+def add_commands(parser: argparse.ArgumentParser, names: Sequence[str], *, prefix: str = "") -> None:
+    """Add a subparser for each name, from the file `cli/<prefix><name>.py`: its docstring is the help.
+
+    Args:
+        parser: The command line's, or that of a command with actions of its own.
+        names: As they are typed.
+        prefix: Of the files' names.
+    """
+    what = "COMMAND" if not prefix else "ACTION"
+    commands = parser.add_subparsers(dest=what.lower(), metavar=what, required=True)
+    for name in names:
+        module = import_module(f"sslkit.cli.{prefix}{name}")
         summary, _, rest = (module.__doc__ or "").partition("\n\n")
         command = commands.add_parser(
             name,
@@ -33,6 +47,6 @@ def parser() -> argparse.ArgumentParser:
             allow_abbrev=False,
         )
         module.add_arguments(command)
-        command.add_argument("-v", "--verbose", action="store_true", help="show the traceback of an error")
-        command.set_defaults(run=module.main)
-    return top
+        if hasattr(module, "main"):
+            command.add_argument("-v", "--verbose", action="store_true", help="show the traceback of an error")
+            command.set_defaults(run=module.main)
