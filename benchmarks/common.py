@@ -42,12 +42,17 @@ def spread(samples: Sequence[float]) -> dict[str, float]:
 
 
 def report(name: str, rows: list[dict[str, Any]]) -> int:
-    """Print rows that have `what`, `value`, `goal` and `passed`, write them, and return the number of failures."""
+    """Print rows that have `what`, `value`, `goal` and `passed`, write them, and return the number of failures.
+
+    A figure without a goal has None for both.
+    """
     for row in rows:
-        verdict = "PASS" if row["passed"] else "FAIL"
-        print(f"{verdict}  {row['what']}: {row['value']:.4g} (goal {row['goal']})")
+        verdict = {True: "PASS", False: "FAIL", None: "    "}[row["passed"]]
+        print(
+            f"{verdict}  {row['what']}: {row['value']:.4g}" + ("" if row["goal"] is None else f" (goal {row['goal']})")
+        )
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1) + "\n")
     print(f"written to {path}")
-    return sum(not row["passed"] for row in rows)
+    return sum(row["passed"] is False for row in rows)

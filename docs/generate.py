@@ -91,7 +91,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "timm_backbone", "Shapes", "ImageFolder", "TorchvisionSets", "linear", "knn", "sgd", "adamw",
+        "JointEmbedding", "timm_backbone", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets",
+        "TransferSets", "ImageNet", "linear", "knn", "sgd", "adamw",
         "cosine", "constant",
     ),
     "Contracts": (
@@ -99,14 +100,14 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "Data", "Dataset", "Evaluation", "Pretrained", "Features", "Outcome", "Exporter", "Normalisation", "Tree",
     ),
     "For authors of components": (
-        "sample_keys", "uniforms", "seeded", "open_image", "find_images", "IMAGE_SUFFIXES", "did_you_mean", "one_line",
-        "safe_text", "duration",
+        "sample_keys", "uniforms", "seeded", "open_image", "list_images", "find_images", "FoundImages", "Listing",
+        "IMAGE_SUFFIXES", "cached_arrays", "did_you_mean", "one_line", "safe_text", "duration",
     ),
     "Errors": (
         "SslkitError", "RecipeError", "PluginError", "DataError", "BadImageError", "RunError", "NonFiniteError",
     ),
 }  # fmt: skip
-_SIMCLR_API: Final = ("TwoCrops", "simclr_resnet", "MLP", "NTXent", "LARS")
+_SIMCLR_API: Final = ("TwoCrops", "OneBranch", "simclr_resnet", "MLP", "NTXent", "LARS")
 
 
 def pages() -> dict[str, str]:

@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sslkit.builtin.backbones.timm import timm_backbone as timm_backbone
+    from sslkit.builtin.data.arrays import Arrays as Arrays
     from sslkit.builtin.data.image_folder import ImageFolder as ImageFolder
+    from sslkit.builtin.data.image_list import ImageList as ImageList
+    from sslkit.builtin.data.imagenet import ImageNet as ImageNet
     from sslkit.builtin.data.shapes import Shapes as Shapes
+    from sslkit.builtin.data.tar_shards import TarShards as TarShards
     from sslkit.builtin.data.torchvision_sets import TorchvisionSets as TorchvisionSets
+    from sslkit.builtin.data.transfer_sets import TransferSets as TransferSets
     from sslkit.builtin.evaluations.knn import knn as knn
     from sslkit.builtin.evaluations.linear import linear as linear
     from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
     from sslkit.builtin.optimizers.sgd import sgd as sgd
     from sslkit.builtin.schedules.constant import constant as constant
     from sslkit.builtin.schedules.cosine import cosine as cosine
+    from sslkit.cache import cached_arrays as cached_arrays
     from sslkit.engine.artifact import load_backbone as load_backbone
     from sslkit.engine.evaluate import evaluate as evaluate
     from sslkit.engine.features import embed_folder as embed_folder
@@ -59,8 +65,11 @@ if TYPE_CHECKING:
     from sslkit.errors import SslkitError as SslkitError
     from sslkit.images import IMAGE_SUFFIXES as IMAGE_SUFFIXES
     from sslkit.images import BadImageError as BadImageError
-    from sslkit.images import find_images as find_images
     from sslkit.images import open_image as open_image
+    from sslkit.index import FoundImages as FoundImages
+    from sslkit.index import Listing as Listing
+    from sslkit.index import find_images as find_images
+    from sslkit.index import list_images as list_images
     from sslkit.recipe.resolve import Recipe as Recipe
     from sslkit.recipe.resolve import load_recipe as load_recipe
     from sslkit.registry.discover import Registry as Registry
@@ -75,9 +84,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sslkit.builtin.backbones.timm": ("timm_backbone",),
+    "sslkit.builtin.data.arrays": ("Arrays",),
     "sslkit.builtin.data.image_folder": ("ImageFolder",),
+    "sslkit.builtin.data.image_list": ("ImageList",),
+    "sslkit.builtin.data.imagenet": ("ImageNet",),
     "sslkit.builtin.data.shapes": ("Shapes",),
+    "sslkit.builtin.data.tar_shards": ("TarShards",),
     "sslkit.builtin.data.torchvision_sets": ("TorchvisionSets",),
+    "sslkit.builtin.data.transfer_sets": ("TransferSets",),
     "sslkit.builtin.evaluations.knn": ("knn",),
     "sslkit.builtin.evaluations.linear": ("linear",),
     "sslkit.builtin.methods.joint_embedding": ("JointEmbedding",),
@@ -85,6 +99,7 @@ _HOMES = {
     "sslkit.builtin.optimizers.sgd": ("sgd",),
     "sslkit.builtin.schedules.constant": ("constant",),
     "sslkit.builtin.schedules.cosine": ("cosine",),
+    "sslkit.cache": ("cached_arrays",),
     "sslkit.engine.artifact": ("load_backbone",),
     "sslkit.engine.evaluate": ("evaluate",),
     "sslkit.engine.features": ("embed_folder",),
@@ -114,7 +129,8 @@ _HOMES = {
     "sslkit.engine.randomness": ("sample_keys", "seeded", "uniforms"),
     "sslkit.engine.run": ("RunInfo", "run"),
     "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
-    "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "find_images", "open_image"),
+    "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
+    "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),
     "sslkit.recipe.resolve": ("Recipe", "load_recipe"),
     "sslkit.registry.discover": ("Registry",),
     "sslkit.registry.hookspecs": ("hookimpl",),

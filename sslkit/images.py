@@ -1,6 +1,6 @@
-"""Image files: found in folders, opened the same way everywhere, and skipped only by a stated policy.
+"""Image files: opened the same way everywhere, and skipped only by a stated policy.
 
-Enters: a folder, a file or its bytes. Leaves: relative paths, and upright RGB images. Called by
+Enters: a file or its bytes. Leaves: upright RGB images. Called by
 `builtin/data`, by `engine/batches` (through `read_sample`), by features, preview and audit alike, so that one
 file looks the same in all of them. Pillow and numpy only.
 """
@@ -8,18 +8,21 @@ file looks the same in all of them. Pillow and numpy only.
 from __future__ import annotations
 
 import hashlib
-import os
 import struct
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, Literal, NamedTuple, Protocol
 
-import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from sslkit.errors import DataError
+from sslkit.orientation import orientation_of
+from sslkit.pixels import is_deep, lower_bytes, to_rgb
 from sslkit.text import one_line
 
 # A format is taken only if it is a plain raster decoder: EPS, for one, would start Ghostscript.
@@ -37,22 +40,16 @@ _FORMATS_OF_SUFFIXES = {
 }
 
 IMAGE_SUFFIXES = frozenset(suffix for suffixes in _FORMATS_OF_SUFFIXES.values() for suffix in suffixes)
-"""Suffixes, in lower case, by which `find_images` knows an image file."""
+"""Suffixes, in lower case, by which `index` knows an image file."""
 
 _MAX_PIXELS = 89_478_485  # Source: Pillow's MAX_IMAGE_PIXELS, a quarter of a GiB at 3 bytes a pixel
-_NO_IMAGES = frozenset({"__MACOSX", "Thumbs.db"})  # left by macOS's zip and by Windows Explorer
 _REPLACEMENT_TRIES = 10
 
-# Source: EXIF 2.32, tag 0x0112; each value names the operation that turns the stored image upright.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_DAMAGED_METADATA = "damaged_metadata"
+
+# Damaged metadata: a run counts it in one line. For good, not around each image: leaving `catch_warnings` makes Python
+# repeat every other warning that it shows once.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 class BadImageError(DataError):
@@ -80,16 +77,19 @@ class BadImageError(DataError):
 def open_image(source: Path | str | bytes | BinaryIO, *, name: str | None = None) -> Image.Image:
     """Return an image decoded completely, upright and in RGB, 8 bits a channel.
 
-    The content decides the format, never the suffix; of several frames the first counts. EXIF orientation is
-    applied once and removed with all other metadata; a damaged EXIF block leaves the image as stored. Colour
-    profiles are not applied. Modes become RGB so:
+    The content decides the format, never the suffix; of several frames the first counts. The stated orientation is
+    applied once and removed with all other metadata; damage in the metadata loses neither the image nor, if its tag
+    can be read, the orientation. Colour profiles are not applied. Every mode has one conversion:
 
-    - `L`, `1`: three equal channels.
+    - Grey, of 1 or 8 bits: three equal channels.
     - Anything with transparency: laid over white, which hides colours that nobody was meant to see.
-    - `P`, `CMYK`, `YCbCr`, `HSV`, `LAB`: Pillow's conversion.
-    - 16-bit grey (`I;16`, and `I` with values 0 to 65535): value / 257, rounded.
-    - `F`: value * 255, rounded, if all values lie in [0, 1].
-    - Other values in `I` and `F` are refused: no scale is right for all of them.
+    - Palettes, `CMYK`, `YCbCr`, `HSV`, `LAB`: Pillow's conversion.
+    - 16 bits a channel, grey or colour: value / full scale * 255, rounded; full scale is 65535, or 1023, 4095 or 16383
+      if the file holds nothing above it and states no more.
+    - 32-bit integers from 0 to 65535: as 16 bits. Float from 0 to 1: value * 255, rounded.
+    - Other integers and floats are refused: no scale is right for all of them.
+
+    Neither `ImageFile.LOAD_TRUNCATED_IMAGES` nor `Image.MAX_IMAGE_PIXELS` changes what is accepted.
 
     Args:
         source: A path, the bytes of a file, or an open binary file.
@@ -98,46 +98,42 @@ def open_image(source: Path | str | bytes | BinaryIO, *, name: str | None = None
     Raises:
         BadImageError: The file is missing, damaged, truncated, no image, or of more than 89 million pixels.
     """
-    if name is None:
-        name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "image"))
-    file = BytesIO(source) if isinstance(source, bytes) else source
-    try:
-        with Image.open(file, formats=_formats()) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS:,}")
-            image.load()
-            result = _to_rgb(_upright(image))
-    except MemoryError:
-        raise  # says something about the machine, nothing about the image
-    except Exception as error:  # a damaged file makes decoders raise nearly anything, struct.error included
-        raise BadImageError(name, _reason(error)) from error
-    result.info.clear()
+    with _reading(source, name), _opened(source) as image:
+        deep, low = is_deep(image), None
+        image.load()
+        if deep:
+            with _opened(source) as again:
+                low = lower_bytes(again)
+        orientation = orientation_of(image)
+        result = orientation.upright(to_rgb(image, low))
+    result.info = {_DAMAGED_METADATA: True} if orientation.damaged else {}
     return result
 
 
-def find_images(folder: Path) -> list[str]:
-    """Return the image files under a folder, as sorted relative paths with `/` on every system.
-
-    Links to folders are followed, but each folder is listed once, by its own name before any link's. Hidden
-    files and folders, `__MACOSX` and files with other suffixes are left out.
-
-    Args:
-        folder: Where to look, at any depth.
+def image_size(source: Path | str | bytes | BinaryIO, *, name: str | None = None) -> tuple[int, int]:
+    """Return (width, height) of the upright image in pixels, as `open_image` will have it, without decoding.
 
     Raises:
-        DataError: The folder, or one in it, does not exist or cannot be read.
+        BadImageError: The file is missing, no image, or of more than 89 million pixels.
     """
-    if not folder.is_dir():
-        raise DataError(f"{one_line(folder)}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    found: list[str] = []
-    seen: set[tuple[int, int]] = set()
-    waiting = [""]  # first the folder itself, then the links met on the way
-    while waiting:
-        links: list[str] = []
-        for start in sorted(waiting):
-            found.extend(_walk(folder, start, seen, links))
-        waiting = links
-    return sorted(found)
+    with _reading(source, name), _opened(source) as image:
+        width, height = image.size
+        return (height, width) if orientation_of(image).swaps_sides else (width, height)
+
+
+def has_damaged_metadata(image: Any) -> bool:
+    """Return whether `open_image` found the EXIF block or XMP packet of this image damaged."""
+    return _DAMAGED_METADATA in getattr(image, "info", ())
+
+
+class NoReplacementError(DataError):
+    """An image that cannot be read, and neither can any that was tried in its place.
+
+    Attributes:
+        bad: The errors of all of them.
+    """
+
+    bad: tuple[BadImageError, ...] = ()
 
 
 class Sample(NamedTuple):
@@ -172,7 +168,8 @@ def read_sample(dataset: _Readable, index: int, *, on_bad_image: Literal["raise"
         key: The sample's random key, 0 to 2**64 - 1: the same replacement on any number of ranks and workers.
 
     Raises:
-        BadImageError: With `raise`, at once; with `replace`, the first one after 10 tries failed as well.
+        BadImageError: With `raise`.
+        NoReplacementError: With `replace`, when 10 others failed as well.
     """
     bad: list[BadImageError] = []
     position = index
@@ -186,12 +183,63 @@ def read_sample(dataset: _Readable, index: int, *, on_bad_image: Literal["raise"
             position = _replacement(key, attempt) % len(dataset)
         else:
             return Sample(image, label, position, tuple(bad))
-    raise bad[0]
+    failure = NoReplacementError(f"{bad[0]}; nor can {_REPLACEMENT_TRIES} others be read that were tried in its place")
+    failure.bad = tuple(bad)
+    raise failure
 
 
 def _replacement(key: int, attempt: int) -> int:
     digest = hashlib.blake2b(struct.pack("<QQ", key, attempt), digest_size=8).digest()
     return int.from_bytes(digest, "little")
+
+
+@contextmanager
+def _reading(source: object, name: str | None) -> Iterator[None]:
+    """Keep Pillow strict, and call whatever goes wrong a bad image."""
+    try:
+        with _strict:
+            yield
+    except MemoryError:
+        raise  # says something about the machine, nothing about the image
+    except Exception as error:  # a damaged file makes decoders raise nearly anything, struct.error included
+        if name is None:
+            name = str(source) if isinstance(source, str | Path) else str(getattr(source, "name", "image"))
+        raise BadImageError(name, _reason(error)) from error
+
+
+def _opened(source: Path | str | bytes | BinaryIO) -> ImageFile.ImageFile:
+    image = Image.open(BytesIO(source) if isinstance(source, bytes) else source, formats=_formats())
+    if image.width * image.height > _MAX_PIXELS:
+        image.close()
+        raise ValueError(f"{image.width} x {image.height} pixels are more than {_MAX_PIXELS:,}; cut it into tiles")
+    return image
+
+
+class _StrictPillow:
+    """Holds Pillow's process-wide switches, which any library may have set, where they belong while images are read.
+
+    Threads may be inside at the same time: the first sets the switches, the last one restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._found = ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = False, _MAX_PIXELS
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                ImageFile.LOAD_TRUNCATED_IMAGES, Image.MAX_IMAGE_PIXELS = self._found
+
+
+_strict = _StrictPillow()
 
 
 @cache
@@ -202,80 +250,9 @@ def _formats() -> tuple[str, ...]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image in a known format, or its beginning is damaged"
+        return "not an image of a known format and pixel type, or its beginning is damaged"
     if isinstance(error, FileNotFoundError):
         return "no such file"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        operation = _UPRIGHT.get(orientation)
-    except Exception:  # Pillow raises SyntaxError, struct.error, ValueError and others on damaged blocks
-        operation = None
-    return image if operation is None else image.transpose(operation)
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return _from_grey(_sixteen_to_eight(np.asarray(image)))
-    if image.mode == "F":
-        return _from_grey(_unit_to_eight(np.asarray(image)))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _from_grey(grey: np.ndarray[Any, np.dtype[np.uint8]]) -> Image.Image:
-    return Image.fromarray(grey).convert("RGB")
-
-
-def _sixteen_to_eight(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    lowest, highest = int(values.min()), int(values.max())
-    if lowest < 0 or highest > 65535:
-        raise ValueError(f"32-bit grey with values {lowest} to {highest}; save it as 8 or 16 bits")
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _unit_to_eight(values: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    if not bool(((values >= 0) & (values <= 1)).all()):  # NaN fails this test too
-        raise ValueError(f"float image with values {values.min():g} to {values.max():g}, not 0 to 1")
-    eight: np.ndarray[Any, np.dtype[np.uint8]] = np.rint(values * 255).astype(np.uint8)
-    return eight
-
-
-def _walk(folder: Path, start: str, seen: set[tuple[int, int]], links: list[str]) -> Iterator[str]:
-    """Yield the images below `start`; put links to folders aside, so that real names win over theirs."""
-    stack = [start]
-    while stack:
-        here = stack.pop()
-        place = folder / here
-        try:
-            status = place.stat()
-            identity = (status.st_dev, status.st_ino)
-            if identity in seen:
-                continue
-            seen.add(identity)
-            with os.scandir(place) as scan:
-                entries = list(scan)
-        except OSError as error:
-            raise DataError(f"{one_line(place)}: {error.strerror or error}") from error
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in _NO_IMAGES:
-                continue
-            relative = f"{here}/{entry.name}" if here else entry.name
-            if entry.is_dir():
-                (links if entry.is_symlink() else stack).append(relative)
-            # A link that leads nowhere is listed: it must fail when read, not shrink the data unseen.
-            elif _is_image_name(entry.name) and (entry.is_file() or entry.is_symlink()):
-                yield relative
-
-
-def _is_image_name(name: str) -> bool:
-    _, dot, suffix = name.rpartition(".")
-    return dot + suffix.lower() in IMAGE_SUFFIXES

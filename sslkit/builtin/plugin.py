@@ -45,9 +45,34 @@ def sslkit_register(register: Register) -> None:
         summary="A folder of images, with one subfolder per class if there are labels.",
     )
     register.data(
+        "image_list",
+        "sslkit.builtin.data.image_list:ImageList",
+        summary="Images that a list names: CSV, TSV or one path a line, with or without labels.",
+    )
+    register.data(
+        "tar_shards",
+        "sslkit.builtin.data.tar_shards:TarShards",
+        summary="Images in tar files as WebDataset writes them, read at random through an index.",
+    )
+    register.data(
+        "arrays",
+        "sslkit.builtin.data.arrays:Arrays",
+        summary="Images in .npy files, uint8 of one size with any number of channels.",
+    )
+    register.data(
         "torchvision_sets",
         "sslkit.builtin.data.torchvision_sets:TorchvisionSets",
         summary="The classification sets of torchvision, with the splits that the literature uses.",
+    )
+    register.data(
+        "transfer_sets",
+        "sslkit.builtin.data.transfer_sets:TransferSets",
+        summary="The twelve sets of SimCLR's transfer evaluation, with their splits and metrics.",
+    )
+    register.data(
+        "imagenet",
+        "sslkit.builtin.data.imagenet:ImageNet",
+        summary="ImageNet in class folders, with all labels or the published 10 % or 1 % of them.",
     )
     register.evaluation(
         "linear",

@@ -13,7 +13,7 @@ from typing import Final
 
 from sslkit.cli import add_commands
 
-ACTIONS: Final[tuple[str, ...]] = ()
+ACTIONS: Final[tuple[str, ...]] = ("audit", "index", "fetch")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Embed the folder's images."""
     from sslkit.errors import RunError
-    from sslkit.images import find_images
+    from sslkit.index import find_images
     from sslkit.run_folder import require_writable
     from sslkit.text import safe_text
 

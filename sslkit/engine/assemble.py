@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import Source, complete_views, default_workers, sample_views
 from sslkit.engine.fit import require_fit
 from sslkit.engine.frozen import FrozenModel
@@ -37,6 +38,7 @@ class Pretraining:
     Attributes:
         view_shape: (C, h, w) of the first view.
         learning_rate: After scaling; what the schedule multiplies.
+        bad_images: Those that this pretraining and the evaluations of its weights could not read.
     """
 
     stepper: Stepper
@@ -50,6 +52,7 @@ class Pretraining:
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
     callbacks: list[Any] = field(default_factory=list)
+    bad_images: BadImages = field(default_factory=BadImages)
 
     @property
     def method(self) -> Any:
@@ -71,6 +74,7 @@ class Pretraining:
             device=self.stepper.device,
             seed=self.stepper.seed,
             workers=self.workers,
+            bad_images=self.bad_images,
         )
 
 

@@ -7,11 +7,10 @@ tens of gigabytes of shared memory. Called by `pretrain`.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import signal
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -23,19 +22,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
 from sslkit.engine.interfaces import Data, Dataset, Views
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys, seeded
 from sslkit.engine.stops import STOP_SIGNALS
 from sslkit.errors import DataError, SslkitError
-from sslkit.images import BadImageError, read_sample
+from sslkit.images import BadImageError, NoReplacementError, has_damaged_metadata, read_sample
 from sslkit.registry.load import load_file, loaded_files
 from sslkit.text import one_line
 
 CHUNK: Final = 64
 _WORKER_TIMEOUT_SECONDS: Final = 300  # a dead network mount must not hang a run for ever
-
-logger = logging.getLogger("sslkit")
 
 
 class RawBatch(NamedTuple):
@@ -63,12 +61,14 @@ class Source:
         table: All images as uint8 [n, C, H, W], if they are small, of one size, and the views take whole images.
         labels: int64 [n] beside the table.
         on_bad_image: `raise` or `replace`.
+        max_bad_fraction: Share of the images that may be bad, 0 to 1.
     """
 
     dataset: Dataset
     table: Tensor | None = None
     labels: Tensor | None = None
     on_bad_image: str = "raise"
+    max_bad_fraction: float = MAX_BAD_FRACTION
 
     @classmethod
     def of(cls, data: Data | Dataset, views: Views) -> Source:
@@ -87,7 +87,13 @@ class Source:
         if table is not None:
             known = getattr(dataset, "labels", None)
             labels = torch.full((len(table),), -1) if known is None else torch.as_tensor(known, dtype=torch.int64)
-        return cls(dataset, table, labels, getattr(data, "on_bad_image", "raise"))
+        return cls(
+            dataset,
+            table,
+            labels,
+            getattr(data, "on_bad_image", "raise"),
+            getattr(data, "max_bad_fraction", MAX_BAD_FRACTION),
+        )
 
 
 class Batches:
@@ -99,10 +105,21 @@ class Batches:
         order: Which images each step sees.
         device: Where batches arrive.
         workers: Loader processes; 0 loads in this process; ignored with a resident table.
+        bad_images: Takes note of those that cannot be read.
     """
 
-    def __init__(self, source: Source, views: Views, order: Order, *, device: torch.device, workers: int = 0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        views: Views,
+        order: Order,
+        *,
+        device: torch.device,
+        workers: int = 0,
+        bad_images: BadImages | None = None,
+    ) -> None:
         self._source = source
+        self._bad_images = bad_images or BadImages()
         self._views = views
         self._order = order
         self._device = device
@@ -151,15 +168,9 @@ class Batches:
             timeout=_WORKER_TIMEOUT_SECONDS if self._workers else 0,
             worker_init_fn=ignore_stops,
         )
-        reported: set[str] = set()
         chunks = iter(loader)
         for _ in range(start, end):
-            parts = [_raised(next(chunks)) for _ in starts]
-            for part in parts:
-                for line in part.bad:
-                    if line not in reported:
-                        reported.add(line)
-                        logger.warning("bad image, replaced: %s", line)
+            parts = [self._noted(next(chunks)) for _ in starts]
             groups = tuple(_joined(group) for group in zip(*(part.groups for part in parts), strict=True))
             yield RawBatch(
                 tuple(self._upload(group) for group in groups),
@@ -167,6 +178,18 @@ class Batches:
                 self._upload(torch.cat([part.labels for part in parts])),
                 self._upload(torch.cat([part.indices for part in parts])),
             )
+
+    def _noted(self, chunk: _Chunk | SslkitError) -> _Chunk:
+        if isinstance(chunk, NoReplacementError):
+            self._note(map(BadImage.of, chunk.bad))
+        chunk = _raised(chunk)
+        self._note(chunk.bad)
+        self._bad_images.add_damaged_metadata("pretrain", chunk.damaged_metadata)
+        return chunk
+
+    def _note(self, bad: Iterable[BadImage]) -> None:
+        source = self._source
+        self._bad_images.add("pretrain", bad, len(source.dataset), source.max_bad_fraction)
 
     def _upload(self, tensor: Tensor) -> Tensor:
         if self._device.type != "cuda":
@@ -179,7 +202,8 @@ class _Chunk(NamedTuple):
     draws: Tensor
     labels: Tensor
     indices: Tensor
-    bad: tuple[str, ...]
+    bad: tuple[BadImage, ...]
+    damaged_metadata: tuple[int, ...]
 
 
 class WithPluginFiles:
@@ -206,6 +230,8 @@ class _Chunks(WithPluginFiles, TorchDataset["_Chunk | SslkitError"]):
     def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk | SslkitError:
         try:
             return self.chunk(*spec)
+        except BadImageError as error:
+            return DataError(f'{error} (or replace such images: on_bad_image = "replace")')
         except SslkitError as error:  # raised in a worker it would reach the user as a page of traceback
             return error
 
@@ -222,16 +248,15 @@ class _Chunks(WithPluginFiles, TorchDataset["_Chunk | SslkitError"]):
             torch.from_numpy(draws),
             torch.as_tensor(np.stack([np.asarray(sample.label) for sample in samples])),
             torch.as_tensor([sample.index for sample in samples]),
-            tuple(one_line(bad) for sample in samples for bad in sample.bad),
+            tuple(BadImage.of(error) for sample in samples for error in sample.bad),
+            tuple(sample.index for sample in samples if has_damaged_metadata(sample.image)),
         )
 
 
 def _raised(chunk: _Chunk | SslkitError) -> _Chunk:
-    if not isinstance(chunk, SslkitError):
-        return chunk
-    if isinstance(chunk, BadImageError):
-        raise DataError(f'{chunk} (or leave such images out: on_bad_image = "replace")')
-    raise chunk
+    if isinstance(chunk, SslkitError):
+        raise chunk
+    return chunk
 
 
 def ignore_stops(worker: int) -> None:
@@ -309,10 +334,16 @@ def complete_views(views: Any) -> Views:
 
 def sample_views(source: Source, views: Views, seed: int, indices: Sequence[int]) -> list[Tensor]:
     """Return the V views [B, C, h, w] of a few images on the CPU, as the first epoch would see them."""
+    raw = sample_batch(source, views, seed, 0, indices)
+    return views.apply(raw.groups, raw.draws)
+
+
+def sample_batch(source: Source, views: Views, seed: int, epoch: int, indices: Sequence[int]) -> RawBatch:
+    """Return a few images as an epoch would see them, read in this process and left on the CPU."""
     positions = np.asarray(indices, dtype=np.int64)
     chunks = _Chunks(source.dataset, views, source.on_bad_image)
-    chunk = chunks.chunk(sample_keys(seed, 0, positions), positions)
-    return views.apply(chunk.groups, chunk.draws)
+    chunk = _raised(chunks[sample_keys(seed, epoch, positions), positions])
+    return RawBatch(chunk.groups, chunk.draws, chunk.labels, chunk.indices)
 
 
 def default_workers(device: torch.device) -> int:

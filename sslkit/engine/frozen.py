@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import default_workers
 from sslkit.engine.features import extract
 from sslkit.engine.interfaces import Data, Features, Normalisation
@@ -37,6 +38,7 @@ class FrozenModel(nn.Module):
         device: Where to run.
         seed: For whatever an evaluation draws.
         workers: Loader processes for image files; None chooses.
+        bad_images: Takes note of images that cannot be read; None is a list of its own.
 
     Attributes:
         measure: What `features` returns: "h", "z", the name of a layer of the backbone, or "pixels".
@@ -52,6 +54,7 @@ class FrozenModel(nn.Module):
         device: torch.device | str = "cpu",
         seed: int = 0,
         workers: int | None = None,
+        bad_images: BadImages | None = None,
     ) -> None:
         super().__init__()
         self.device = torch.device(device)
@@ -62,6 +65,7 @@ class FrozenModel(nn.Module):
         self.input_size = input_size
         self.seed = seed
         self.workers = default_workers(self.device) if workers is None else workers
+        self.bad_images = bad_images or BadImages()
         self.measure = "h"
         self.wanted: set[str] = {"h"}
         self._normalise = None if normalisation is None else normalisation.on(self.device)
@@ -78,6 +82,7 @@ class FrozenModel(nn.Module):
             "device": self.device,
             "seed": self.seed,
             "workers": self.workers,
+            "bad_images": self.bad_images,
         }
 
     def train(self, mode: bool = True) -> FrozenModel:

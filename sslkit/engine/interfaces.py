@@ -97,8 +97,9 @@ class Views(Protocol):
     """Makes V views of every image, in three parts: draws on the host, pixels in the worker and on the device.
 
     Optional: `whole_images = True` says that `prepare` returns the image as it is, ([1, C, H, W],): then equal-
-    sized sets need no loader. A generator may instead have only `prepare(image) -> V images`; the engine then
-    seeds Python, numpy and torch from the sample's key around it.
+    sized sets need no loader. `describe(draws, height, width) -> list of V {name: short text}` names what draws
+    [V, K] mean for an image of that size; `sslkit preview` shows it under each view. A generator may instead have
+    only `prepare(image) -> V images`; the engine then seeds Python, numpy and torch from the sample's key around it.
     """
 
     num_views: int

@@ -103,6 +103,7 @@ def train(
         pretraining.order,
         device=stepper.device,
         workers=pretraining.workers,
+        bad_images=pretraining.bad_images,
     )
     ring = MetricRing(stepper.device)
     last_record: dict[str, float] = {}
@@ -156,6 +157,7 @@ def train(
                 raise Stopped(f"stopped by {asked} after step {state.step:,} of {state.total_steps:,}")
     finally:
         stream.close()  # lets the loader end its workers now, not when the process ends
+    pretraining.bad_images.log_summary("pretrain", pretraining.order.num_images, "and were replaced")
     return state
 
 
@@ -275,5 +277,7 @@ def pretrain(
         checkpoint_every_steps=checkpoint_every_steps,
         checkpoint_every_epochs=checkpoint_every_epochs,
     )
+    if checkpoints is not None:
+        pretraining.bad_images.keep_in(checkpoints)
     train(pretraining, callback_manager(pretraining.callbacks), checkpoints=checkpoints)
     return pretraining.frozen()

@@ -52,12 +52,13 @@ def uniforms(keys: Keys, num_views: int, num_draws: int) -> npt.NDArray[np.float
     Args:
         keys: uint64 [B], one per sample.
         num_views: Views per sample, V.
-        num_draws: Numbers per view, K.
+        num_draws: Numbers per view, K. More of them leave the first ones as they are.
 
     Returns:
         float32 [B, V, K] in [0, 1), 24 random bits each.
     """
-    slots = mix(np.arange(num_views * num_draws, dtype=np.uint64)).reshape(1, num_views, num_draws)
+    views = np.arange(num_views, dtype=np.uint64).reshape(-1, 1) << np.uint64(32)
+    slots = mix(views + np.arange(num_draws, dtype=np.uint64))
     bits = mix(keys.reshape(-1, 1, 1) ^ slots)
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 

@@ -151,6 +151,8 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     started = time.monotonic()
     try:
         hooks.hook.sslkit_run_start(run=info)
+        bad_images = (built.pretraining or built.model).bad_images  # type: ignore[union-attr]
+        bad_images.keep_in(info.folder)
         info.model = _trained(info, built, hooks, stops)
         _evaluate(info, built, hooks, stops)
         for name, exporter in built.exporters:

@@ -1,7 +1,8 @@
 """From one document to a `Recipe` whose every component exists and whose every option is valid.
 
 Enters: a path and overrides. Leaves: a `Recipe`, or one `RecipeError` with all problems, each with its file and
-line. Nothing is built here; importing the named components is what it costs. Called by `run`, `check` and Python.
+line. Nothing is built here; importing the named components is what it costs. Called by `run`, `check` and Python;
+`load_viewing` by `preview`.
 """
 
 from __future__ import annotations
@@ -124,6 +125,16 @@ class Recipe:
         yield from self.export
 
 
+@dataclass(frozen=True)
+class Viewing:
+    """As much of a recipe as its views depend on."""
+
+    name: str
+    seed: int
+    data: Choice
+    views: Choice
+
+
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe file and check everything in it that can be checked without data.
 
@@ -138,6 +149,22 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     return _Resolver(document, Path(path), tuple(overrides)).recipe()
 
 
+def load_viewing(path: str | Path, overrides: Sequence[str] = ()) -> Viewing:
+    """Read a recipe file as far as its views depend on it; no other component is imported or checked.
+
+    Args:
+        path: The TOML file.
+        overrides: Changes such as `pretrain.views.image_size=64`.
+
+    Raises:
+        RecipeError: With every problem found, one line each; or that the recipe does not pretrain.
+    """
+    document = load_document(Path(path), overrides)
+    if "pretrain" not in document.tree:
+        raise RecipeError(f"{one_line(path)}: has no [pretrain] table, so no views; name a recipe that pretrains")
+    return _Resolver(document, Path(path), tuple(overrides)).viewing()
+
+
 class _Resolver:
     """Collects problems while it goes through the tables of one document."""
 
@@ -148,18 +175,22 @@ class _Resolver:
         self.problems: set[tuple[str, int, str]] = set()  # file, line, what to say
         self.registry = Registry([])
 
+    def viewing(self) -> Viewing:
+        keys, _ = self._engine_keys()
+        pretrain = self.document.tree["pretrain"]
+        tables = pretrain if isinstance(pretrain, dict) else {}
+        data, views = (self._choice(slot, tables.get(slot), ("pretrain", slot)) for slot in ("data", "views"))
+        if self.problems or keys is None or data is None or views is None:
+            raise RecipeError([text for _, _, text in sorted(self.problems)])
+        return Viewing(keys.name, keys.seed, data, views)
+
     def recipe(self) -> Recipe:
-        keys, problems = validate(RecipeKeys, self.document.tree, beside=("extends",))
-        self._report((), problems)
-        plugins = self._plugin_files()
-        self.registry = Registry.discover(plugins)
-        self._check_requires()
-        self._check_parts()
+        keys, plugins = self._engine_keys()
         pretrain_table = self.document.tree.get("pretrain")
         pretrain = self._pretrain(pretrain_table) if isinstance(pretrain_table, dict) else None
         evaluate = tuple(self._evaluations())
         export = self._list("export", ("export",))
-        if self.problems or not isinstance(keys, RecipeKeys):
+        if self.problems or keys is None:
             raise RecipeError([text for _, _, text in sorted(self.problems)])
         return Recipe(
             name=keys.name,
@@ -176,6 +207,16 @@ class _Resolver:
             derived=keys.derived or {},
             registry=self.registry,
         )
+
+    def _engine_keys(self) -> tuple[RecipeKeys | None, tuple[Path, ...]]:
+        """Check the keys that are no component's, and find the plugins, files among them."""
+        keys, problems = validate(RecipeKeys, self.document.tree, beside=("extends",))
+        self._report((), problems)
+        plugins = self._plugin_files()
+        self.registry = Registry.discover(plugins)
+        self._check_requires()
+        self._check_parts()
+        return (keys if isinstance(keys, RecipeKeys) else None), plugins
 
     def _pretrain(self, table: dict[str, Any]) -> PretrainPlan | None:
         path: KeyPath = ("pretrain",)

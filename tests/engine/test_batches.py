@@ -105,7 +105,7 @@ def test_a_bad_image_stops_with_one_line_that_names_it(workers):
     views = toy_plugin.Brightness()
     with pytest.raises(DataError) as caught:
         batches_of(Pictures(broken={7}), views, batch_size=150, steps=(0, 1), workers=workers)
-    assert str(caught.value) == '7.jpg: is cut short (or leave such images out: on_bad_image = "replace")'
+    assert str(caught.value) == '7.jpg: is cut short (or replace such images: on_bad_image = "replace")'
 
 
 def test_a_bad_image_is_replaced_by_the_same_other_one(caplog):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import toy_plugin
-from PIL import Image
+from PIL import ExifTags, Image
 from torch import nn
 
 from sslkit import BadImageError, DataError, FrozenModel, Normalisation, RunError, Shapes, embed_folder
+from sslkit.builtin.backbones.timm import timm_backbone
 from sslkit.engine.centre_crop import fit_image, fit_tensors
 
 
@@ -109,8 +110,41 @@ def test_a_broken_test_image_stops_or_is_left_out_and_counted(workers, caplog):
         model.features(Pictures(), "test")
     values, labels = model.features(Pictures("replace"), "test")
     assert len(values) == len(labels) == 20
-    assert "1 unreadable images are left out" in caplog.text
+    assert "1 of 21 images cannot be read and are left out" in caplog.text
+    assert "5.jpg: is cut short" in caplog.text
     assert labels.tolist() == [index % 2 for index in range(21) if index != 5]
+
+
+def test_too_many_broken_test_images_stop(model):
+    data = Pictures("replace")
+    data.max_bad_fraction = 0.04
+    with pytest.raises(
+        DataError, match=r"test split: 1 of 21 images cannot be read, more than max_bad_fraction = 0.04"
+    ):
+        model.features(data, "test")
+
+
+def test_photographs_stored_rotated_have_the_features_of_the_upright_ones(tmp_path):
+    size = (90, 60)
+    colours = np.random.default_rng(0).integers(0, 256, (6, 4, 4, 3), dtype=np.uint8)
+    turns = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    for number, few in enumerate(colours):
+        upright = Image.fromarray(few).resize(size, Image.Resampling.BICUBIC)
+        for folder, orientation in [("upright", 1), *((f"stored{tag}", tag) for tag in turns)]:
+            exif = Image.Exif()
+            exif[ExifTags.Base.Orientation] = orientation
+            stored = upright.transpose(turns[orientation]) if orientation in turns else upright
+            (tmp_path / folder).mkdir(exist_ok=True)
+            stored.save(tmp_path / folder / f"{number}.jpg", quality=95, exif=exif)
+    torch.manual_seed(0)
+    model = FrozenModel(timm_backbone(model="test_resnet"), input_size=32, workers=0)
+    expected = torch.from_numpy(embed_folder(model, tmp_path / "upright").h)
+    centred = torch.nn.functional.normalize(expected - expected.mean(0))
+    for tag in turns:
+        stored = torch.from_numpy(embed_folder(model, tmp_path / f"stored{tag}").h)
+        assert torch.cosine_similarity(stored, expected).min() > 0.99
+        # Features of random weights are all alike: without their mean they tell images and their turns apart.
+        assert torch.cosine_similarity(stored - expected.mean(0), centred).min() > 0.99
 
 
 def test_images_are_fitted_by_the_papers_rule():

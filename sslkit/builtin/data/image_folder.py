@@ -6,80 +6,87 @@ and by `builtin/data/torchvision_sets` for the sets that come as class folders.
 
 from __future__ import annotations
 
-import copy
-import hashlib
+import dataclasses
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from annotated_types import Interval
 
-from sslkit import DataError, did_you_mean, find_images, one_line, open_image
+from sslkit import DataError, FoundImages, Listing, cached_arrays, did_you_mean, list_images, one_line, open_image
+
+logger = logging.getLogger("sslkit")
+
+_NAMED = 8
+_SHARED_FROM_BYTES = 2**20  # below, a list is copied to workers faster than it is stored
 
 
 class ImageFiles:
     """A map-style data set of image files with labels.
 
-    The paths are kept in one array of bytes, not in a list of strings: a worker that reads a Python object
-    writes its reference count, and so copies the page that it shared with the main process.
+    All that is long lies in arrays, and those of a long list are memory-mapped from the cache: ranks and workers
+    share their pages, and pickling the data set carries no list.
 
     Args:
-        folder: The folder that the paths are relative to.
-        paths: Relative paths, with `/`.
-        labels: int64 [n], -1 where there is none.
+        listing: The files; of known paths, `Listing.of(folder, paths)`.
+        labels: int64 [n], -1 where there is none; or int8 [n, classes] with 1 present, 0 absent, -1 difficult.
 
     Attributes:
-        folder: As above.
-        labels: As above.
+        listing: As above.
+        labels: As above; not to be written to.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[str], labels: npt.NDArray[np.int64]) -> None:
-        self.folder = folder
-        self.labels = labels
-        encoded = [os.fsencode(path) for path in paths]
-        self._text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
-        self._ends = np.cumsum([0, *map(len, encoded)])
+    def __init__(self, listing: Listing, labels: npt.NDArray[Any]) -> None:
+        arrays: dict[str, Any] = {
+            "text": listing.text,
+            "ends": listing.ends,
+            "sizes": listing.sizes,
+            "labels": labels,
+        }
+        if sum(array.nbytes for array in arrays.values()) >= _SHARED_FROM_BYTES:
+            arrays = cached_arrays(listing.fingerprint(labels), arrays.copy)
+        self.labels: npt.NDArray[Any] = arrays.pop("labels")
+        self.listing = dataclasses.replace(listing, **arrays)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
         """Return one image, upright and in RGB, and its label.
 
         Raises:
             BadImageError: The file cannot be read; the message names it.
             IndexError: There is no such image.
         """
-        return open_image(Path(self.describe(index))), int(self.labels[index])
+        label = self.labels[index]
+        return open_image(Path(self.describe(index))), np.array(label) if label.ndim else int(label)
 
-    def with_labels(self, labels: npt.NDArray[np.int64]) -> ImageFiles:
-        """Return the same files with other labels, int64 [n]."""
-        files = copy.copy(self)
-        files.labels = labels
-        return files
+    def with_labels(self, labels: npt.NDArray[Any]) -> ImageFiles:
+        """Return the same files with other labels."""
+        return ImageFiles(self.listing, labels)
+
+    def subset(self, positions: npt.NDArray[np.int64]) -> ImageFiles:
+        """Return some of the files with their labels, in the order of `positions`, int64 [k]."""
+        return ImageFiles(self.listing.take(positions), np.asarray(self.labels)[positions])
 
     def path(self, index: int) -> str:
         """Return the relative path of an image."""
-        position = range(len(self))[index]
-        start, end = self._ends[position], self._ends[position + 1]
-        return os.fsdecode(self._text[start:end].tobytes())
+        return self.listing.path(index)
 
     def describe(self, index: int) -> str:
         """Return the path of an image, as messages name it."""
-        return os.fspath(self.folder / self.path(index))
+        return os.fspath(self.listing.folder / self.path(index))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the sorted (relative path, size in bytes, label) of all images.
+        """Return a SHA-256 over the (relative path, size in bytes, label) of all images, in their order.
 
-        It costs one look at each file's size, and does not change when the folder moves.
+        It looks at no file again, and does not change when the folder moves.
         """
-        digest = hashlib.sha256()
-        for path, index in sorted((self.path(index), index) for index in range(len(self))):
-            size = (self.folder / path).stat().st_size
-            digest.update(os.fsencode(path) + f"\0{size}\0{self.labels[index]}\n".encode())
-        return digest.hexdigest()
+        return self.listing.fingerprint(self.labels)
 
 
 class ImageFolder:
@@ -88,7 +95,8 @@ class ImageFolder:
     With split folders, `train/`, `validation/` (or `val/`) and `test/`; pretraining uses `train/` too.
     Without any of them, the folder itself is the pretrain and the train split. Inside a split, images lie in
     one folder per class, or in any other way if they have no labels. Classes are matched between splits by
-    name; their numbers follow the sorted names of the train split.
+    name; their numbers follow the sorted names of the train split's folders that hold images. What is left
+    out, classes without images included, is named in one line of the log each.
 
     Args:
         root: The folder.
@@ -101,11 +109,13 @@ class ImageFolder:
             not classes do no harm to pretraining, but say `none` where numbers depend on it.
         on_bad_image: What pretraining does with an image that cannot be read: `raise` an error that names
             it, or `replace` it with another one, chosen by a fixed rule.
+        max_bad_fraction: Pretraining stops when more than this share of all images could not be read.
 
     Attributes:
         num_classes: Number of classes, None without labels.
         class_names: Their names in the order of their numbers, None without labels.
         on_bad_image: As above.
+        max_bad_fraction: As above.
 
     Raises:
         DataError: The folder does not exist or holds no images.
@@ -120,8 +130,10 @@ class ImageFolder:
         test: str = "test",
         labels: Literal["auto", "folders", "none"] = "auto",
         on_bad_image: Literal["raise", "replace"] = "raise",
+        max_bad_fraction: Annotated[float, Interval(ge=0, le=1)] = 0.2,
     ) -> None:
         self.on_bad_image: Literal["raise", "replace"] = on_bad_image
+        self.max_bad_fraction = max_bad_fraction
         self._root = Path(root)
         if not self._root.is_dir():
             raise DataError(f"{one_line(root)}: no such folder; see `folder` in the recipe and --data-root")
@@ -132,12 +144,15 @@ class ImageFolder:
         self.class_names: list[str] | None = None
         self.num_classes: int | None = None
 
-        folder = self._train_folder(train)
-        paths = _images_in(folder)
-        if _has_classes(paths, labels):
-            self.class_names = sorted({_class_of(path, folder) for path in paths})
+        found = _images_in(self._train_folder(train))
+        self._empty_classes: set[str] = set()
+        if _has_classes(found, labels):
+            self.class_names = sorted(name for name, images in found.folders.items() if images)
             self.num_classes = len(self.class_names)
-        self._train = self._label(folder, paths)
+            self._empty_classes.update(found.folders.keys() - self.class_names)
+            if self._empty_classes:
+                _say(found, f"without images, so no class: {_listed(sorted(self._empty_classes))}")
+        self._splits = {"train": self._files(found)}
 
     def split(self, name: str) -> ImageFiles:
         """Return the split `pretrain`, `train`, `validation` or `test`.
@@ -145,14 +160,16 @@ class ImageFolder:
         Raises:
             DataError: There is no such split, it is empty, or it has a class that the train split lacks.
         """
-        if name in ("pretrain", "train"):
-            return self._train
+        if name == "pretrain":
+            name = "train"
         if name not in self._folders:
             raise DataError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._folders])}")
-        folder = self._root / self._folders[name]
-        if not folder.is_dir():
-            raise DataError(f"{one_line(folder)}: no {name} split; {self._what_to_type(name)}")
-        return self._label(folder, _images_in(folder))
+        if name not in self._splits:
+            folder = self._root / self._folders[name]
+            if not folder.is_dir():
+                raise DataError(f"{one_line(folder)}: no {name} split; {self._what_to_type(name)}")
+            self._splits[name] = self._files(_images_in(folder))
+        return self._splits[name]
 
     def _train_folder(self, train: str) -> Path:
         if (self._root / train).is_dir():
@@ -166,41 +183,76 @@ class ImageFolder:
         if name == "test" and (self._root / self._folders["validation"]).is_dir():
             return f'to test on the validation images, set `test = "{self._folders["validation"]}"`'
         there = sorted(place.name for place in self._root.iterdir() if place.is_dir())
-        listed = ", ".join(there[:8]) + (", …" if len(there) > 8 else "")
-        return f'set `{name} = "..."` to one of the folders there: {one_line(listed) or "none"}'
+        return f'set `{name} = "..."` to one of the folders there: {_listed(there) or "none"}'
 
-    def _label(self, folder: Path, paths: list[str]) -> ImageFiles:
-        if self.class_names is None:
-            return ImageFiles(folder, paths, np.full(len(paths), -1, dtype=np.int64))
-        numbers = {name: number for number, name in enumerate(self.class_names)}
-        names = [_class_of(path, folder) for path in paths]
-        for name in names:
-            if name not in numbers:
-                raise DataError(
-                    f"{one_line(folder / name)}: class {one_line(name)!r} is not in the train split"
-                    f"{did_you_mean(name, numbers)}"
-                )
-        return ImageFiles(folder, paths, np.array([numbers[name] for name in names], dtype=np.int64))
+    def _files(self, found: FoundImages) -> ImageFiles:
+        """Return the images with their labels, without those of no class and links to what is there already."""
+        labels = np.full(len(found.files), -1, dtype=np.int64)
+        kept = np.ones(len(found.files), dtype=np.bool_)
+        if self.class_names is not None:
+            _refuse_loose(found)
+            numbers = {name: number for number, name in enumerate(self.class_names)}
+            for name, images in found.folders.items():
+                here = slice(images.start, images.stop)
+                if name in numbers:
+                    labels[here] = numbers[name]
+                elif images and name in self._empty_classes:
+                    kept[here] = False
+                    _say(found, f"{_count(len(images), 'image')} of {one_line(name)} left out: none in the train split")
+                elif images:
+                    raise DataError(
+                        f"{one_line(found.files.folder / name)}: class {one_line(name)!r} is not in the train split"
+                        f"{did_you_mean(name, numbers)}"
+                    )
+            absent = [name for name in numbers if not found.folders.get(name)]
+            if absent:
+                _say(found, f"no images of class {_listed(absent)}")
+        repeated = found.repeated(labels)
+        if repeated.any():
+            _say(found, f"{_count(int(repeated.sum()), 'link')} left out: the files themselves are listed")
+        kept &= ~repeated
+        if not kept.any():
+            raise DataError(f"{one_line(found.files.folder)}: holds no images of the train split's classes")
+        listing = found.files if kept.all() else found.files.take(np.flatnonzero(kept))
+        return ImageFiles(listing, labels[kept])
 
 
-def _images_in(folder: Path) -> list[str]:
-    paths = find_images(folder)
-    if not paths:
+def _images_in(folder: Path) -> FoundImages:
+    found = list_images(folder)
+    if not len(found.files):
         raise DataError(f"{one_line(folder)}: holds no images")
-    return paths
+    if found.ignored:
+        entries = f"{found.ignored:,} {'entry' if found.ignored == 1 else 'entries'}"
+        more = ", …" if found.ignored > len(found.examples) else ""
+        _say(found, f"{entries} ignored ({_listed(found.examples)}{more})")
+    return found
 
 
-def _has_classes(paths: list[str], labels: Literal["auto", "folders", "none"]) -> bool:
+def _has_classes(found: FoundImages, labels: Literal["auto", "folders", "none"]) -> bool:
     if labels != "auto":
         return labels == "folders"
-    return all("/" in path for path in paths) and len({path.partition("/")[0] for path in paths}) > 1
+    filled = [len(images) for images in found.folders.values() if images]
+    return sum(filled) == len(found.files) and len(filled) > 1
 
 
-def _class_of(path: str, folder: Path) -> str:
-    name, slash, _ = path.partition("/")
-    if not slash:
+def _refuse_loose(found: FoundImages) -> None:
+    loose = np.ones(len(found.files), dtype=np.bool_)
+    for images in found.folders.values():
+        loose[images.start : images.stop] = False
+    if loose.any():
         raise DataError(
-            f"{one_line(folder / path)}: lies in no class folder; "
+            f"{one_line(found.files.folder / found.files.path(int(loose.argmax())))}: lies in no class folder; "
             'move it into one, or set `labels = "none"` to do without classes'
         )
-    return name
+
+
+def _say(found: FoundImages, what: str) -> None:
+    logger.info("%s: %s", one_line(found.files.folder), what)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return one_line(", ".join(names[:_NAMED])) + (", …" if len(names) > _NAMED else "")

@@ -7,6 +7,7 @@ read gets executed: CIFAR's Python batches go through `arrays_only`.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -142,10 +143,8 @@ def _cifar(root: Path, dataset: str) -> Reader:
             names = list(_CLASS_NAMES[dataset])
             folder = ImageFolder(place, labels="folders")
             return lambda name: _decoded(_officially_numbered(folder, folder.split(name), names))
-    raise DataError(
-        f"{one_line(root)}: no {dataset} here; expected {subfolders[0]}/, {subfolders[1]}/, or train/ and test/ "
-        "with a folder of images per class"
-    )
+    expected = f"{subfolders[0]}/, {subfolders[1]}/, or train/ and test/ with a folder of images per class"
+    raise _not_here(root, dataset, expected)
 
 
 def _joined(parts: Iterable[tuple[Pixels, Labels]]) -> tuple[Pixels, Labels]:
@@ -188,13 +187,13 @@ def _decoded(files: ImageFiles) -> tuple[Pixels, Labels]:
         if image.size != (_CIFAR_SIDE, _CIFAR_SIDE):
             raise BadImageError(files.describe(index), f"{image.width} x {image.height} pixels, expected 32 x 32")
         table[index] = np.asarray(image).transpose(2, 0, 1)
-    return table, files.labels
+    return table, np.array(files.labels)  # torch warns of read-only ones
 
 
 def _stl10(root: Path, pretrain_on: str) -> Reader:
     place = root if (root / "test_X.bin").is_file() else root / "stl10_binary"
     if not place.is_dir():
-        raise DataError(f"{one_line(root)}: no stl10 here; expected stl10_binary/")
+        raise _not_here(root, "stl10", "stl10_binary/")
 
     def read(name: str) -> tuple[Pixels, Labels]:
         if name != "pretrain":
@@ -223,7 +222,12 @@ def _imagenette(root: Path) -> ImageFolder:
     for place in (root, *sorted(root.glob("imagenette2*"))):
         if (place / "train").is_dir() and (place / "val").is_dir():
             return ImageFolder(place, test="val", labels="folders")
-    raise DataError(f"{one_line(root)}: no imagenette here; expected imagenette2*/ with train/ and val/")
+    raise _not_here(root, "imagenette", "imagenette2*/ with train/ and val/")
+
+
+def _not_here(root: Path, dataset: str, expected: str) -> DataError:
+    command = f"sslkit data fetch {dataset} --data-root {shlex.quote(one_line(root))}"
+    return DataError(f"{one_line(root)}: no {dataset} here; expected {expected}; where to get it: {command}")
 
 
 def _officially_numbered(folder: ImageFolder, files: ImageFiles, official: list[str]) -> ImageFiles:
@@ -231,5 +235,7 @@ def _officially_numbered(folder: ImageFolder, files: ImageFiles, official: list[
     there = folder.class_names or []
     for name in there:
         if name not in official:
-            raise DataError(f"{one_line(files.folder / name)}: not a class of this set{did_you_mean(name, official)}")
+            raise DataError(
+                f"{one_line(files.listing.folder / name)}: not a class of this set{did_you_mean(name, official)}"
+            )
     return files.with_labels(np.array([official.index(name) for name in there], dtype=np.int64)[files.labels])

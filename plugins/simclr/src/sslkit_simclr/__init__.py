@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sslkit_simclr.lars import LARS
     from sslkit_simclr.mlp import MLP
     from sslkit_simclr.nt_xent import NTXent
+    from sslkit_simclr.one_branch import OneBranch
     from sslkit_simclr.resnet import simclr_resnet
     from sslkit_simclr.two_crops import TwoCrops
 
@@ -22,11 +23,12 @@ _HOME_OF = {
     "LARS": "sslkit_simclr.lars",
     "MLP": "sslkit_simclr.mlp",
     "NTXent": "sslkit_simclr.nt_xent",
+    "OneBranch": "sslkit_simclr.one_branch",
     "TwoCrops": "sslkit_simclr.two_crops",
     "simclr_resnet": "sslkit_simclr.resnet",
 }
 
-__all__ = ["LARS", "MLP", "NTXent", "TwoCrops", "simclr_resnet"]
+__all__ = ["LARS", "MLP", "NTXent", "OneBranch", "TwoCrops", "simclr_resnet"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,7 +18,12 @@ def sslkit_register(register: Register) -> None:
     register.views(
         "two_crops",
         "sslkit_simclr.two_crops:TwoCrops",
-        summary="Random crop, flip, colour jitter, grayscale and blur, drawn twice per image.",
+        summary="Random crop, flip, colour jitter, grayscale and blur, drawn twice per image; all studied operations.",
+    )
+    register.views(
+        "one_branch",
+        "sslkit_simclr.one_branch:OneBranch",
+        summary="One crop twice, one or two operations on one of the two only: the study of figure 5.",
     )
     register.backbone(
         "resnet",

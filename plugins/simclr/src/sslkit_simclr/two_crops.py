@@ -7,52 +7,72 @@ on the host, `prepare` for an image in a loader's worker, `apply` for a batch on
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from annotated_types import Ge, Gt, Interval
-from PIL import Image
 from torch import Tensor
 
 from sslkit import DataError, uniforms
-from sslkit_simclr.operations.crop import ATTEMPTS, Boxes, CropRule, crop_and_resize, crop_boxes
-from sslkit_simclr.operations.fused import Operations
-from sslkit_simclr.operations.threads import one_thread
-from sslkit_simclr.parameters import NUM_DRAWS, Parameters, Rule, parameters_of
+from sslkit_simclr.cropper import Cropper, require_range
+from sslkit_simclr.operations.blur import Blur
+from sslkit_simclr.operations.crop import Boxes, CropRule
+from sslkit_simclr.operations.distortion import ColourDistortion
+from sslkit_simclr.operations.fused import Pixels
+from sslkit_simclr.operations.geometry import Cutout, Flip, QuarterTurns
+from sslkit_simclr.operations.noise import Noise
+from sslkit_simclr.operations.tiles import tiles
+from sslkit_simclr.policy import COLUMNS, Policy, part_of
 
 Probability = Annotated[float, Interval(ge=0, le=1)]
-
-_TILE = 65536
-"""Pixels of a plane that are worked on at once on a CPU: few enough to stay in cache, enough that the calls
-themselves do not count. Measured at 32 and 224 pixels."""
 
 
 class TwoCrops:
     """SimCLR's augmentation policy. Every view is drawn by itself, from numbers that follow from its sample's key.
 
-    In this order: crop and resize; mirror; colour jitter (brightness, contrast, saturation, hue in an order drawn
-    per view); grayscale; blur. Views are in [0, 1] and not normalised, as in the paper's code.
+    In this order: crop and resize; mirror; quarter turn; colour jitter (brightness, contrast, saturation, hue in an
+    order drawn per view); grayscale; blur; solarize; equalize; motion blur; Sobel; noise; cutout. The paper's policy is
+    the default; what it uses in single studies only has probability 0. Views are in [0, 1] and not normalised, as in
+    the paper's code.
 
     Images in colour are expected. For others set `jitter_probability = 0` and `grayscale_probability = 0`.
 
-    Source: SimCLR, appendix A; CIFAR-10: strength 0.5 and no blur, appendix B.9.
+    Source: SimCLR, appendix A; CIFAR-10: strength 0.5 and no blur, appendix B.9; the broader policy of appendix B.2
+    adds Sobel, equalize, solarize and motion blur; table 3 rotation, noise and Sobel. Their parameters and
+    probabilities are not published.
 
     Args:
         image_size: Side S of a view, pixels.
+        semantics: `paper`: crops of uniform side, resized bicubically; additive brightness, contrast about each
+            channel's mean, saturation in HSV; blur with black outside. `torchvision`: what most reimplementations do:
+            crops of uniform area, resized bilinearly; brightness a factor, contrast and saturation by blending with
+            grey; blur with mirrored borders.
         area: Least and greatest area of a crop, as fractions of the image.
         aspect: Least and greatest width / height of a crop.
-        coverage: A crop of less than this fraction of the image is drawn again.
+        coverage: A crop of less than this fraction of the image is drawn again; of no effect in torchvision's law.
         flip_probability: Of mirroring left to right.
         colour_strength: s in the paper: scales all four ranges of the colour jitter.
         jitter_probability: Of the colour jitter.
         grayscale_probability: Of dropping colour.
         blur_probability: Of Gaussian blur; its kernel is a tenth of `image_size`, so below 20 pixels there is none.
         blur_sigma: Least and greatest standard deviation of the blur, pixels.
+        blur_sigma_per: `image`: every view has its own. `batch`: one for all images of a device's batch, as the paper's
+            code has it; views then depend on their batch and on the number of processes.
+        rotation_probability: Of a turn by 90, 180 or 270 degrees; with 0.75 all four angles are equally likely.
+        solarize_probability: Of inverting bright values.
+        solarize_threshold: From this value on they are inverted.
+        equalize_probability: Of equalising each channel's histogram.
+        motion_blur_probability: Of blur along a line, as long as the Gaussian blur's kernel, in any direction.
+        sobel_probability: Of replacing each channel by the magnitude of its gradient.
+        noise_probability: Of adding normal noise.
+        noise_deviation: Its standard deviation.
+        cutout_probability: Of painting a square grey.
+        cutout_side: Its side, as a fraction of `image_size`; a part may lie outside.
+        auto_augment: The policy of AutoAugment for a set, applied to the crop, as torchvision has it; table 1 puts it
+            in the place of the colour operations, so set their probabilities to 0. Needs `crop_on = "worker"`.
         crop_on: Where crops are made. `worker`: in the loader, from images of any size. `device`: for the whole
             batch at once, from images of one size; small sets then need no loader.
         backend: `fused`: fast. `kornia`: the same operations composed from kornia's, equal to 1e-5.
@@ -70,6 +90,7 @@ class TwoCrops:
         self,
         *,
         image_size: Annotated[int, Gt(0)] = 224,
+        semantics: Literal["paper", "torchvision"] = "paper",
         area: tuple[float, float] = (0.08, 1.0),
         aspect: tuple[float, float] = (3 / 4, 4 / 3),
         coverage: Probability = 0.1,
@@ -79,39 +100,74 @@ class TwoCrops:
         grayscale_probability: Probability = 0.2,
         blur_probability: Probability = 0.5,
         blur_sigma: tuple[float, float] = (0.1, 2.0),
+        blur_sigma_per: Literal["image", "batch"] = "image",
+        rotation_probability: Probability = 0.0,
+        solarize_probability: Probability = 0.0,
+        solarize_threshold: Probability = 0.5,
+        equalize_probability: Probability = 0.0,
+        motion_blur_probability: Probability = 0.0,
+        sobel_probability: Probability = 0.0,
+        noise_probability: Probability = 0.0,
+        noise_deviation: Annotated[float, Gt(0)] = 0.1,
+        cutout_probability: Probability = 0.0,
+        cutout_side: Annotated[float, Interval(gt=0, le=1)] = 0.5,
+        auto_augment: Literal["none", "imagenet", "cifar10", "svhn"] = "none",
         crop_on: Literal["worker", "device"] = "worker",
         backend: Literal["fused", "kornia"] = "fused",
         num_views: Annotated[int, Ge(1)] = 2,
     ) -> None:
-        for name, (low, high), most in (
-            ("area", area, 1.0),
-            ("aspect", aspect, float("inf")),
-            ("blur_sigma", blur_sigma, float("inf")),
-        ):
-            if not 0 < low <= high <= most:
-                limit = f"at most {most:g}" if most < float("inf") else "finite"
-                raise DataError(f"simclr.two_crops: {name} must rise from above 0 and be {limit}: got {low}, {high}")
-        _check_coverage(area, coverage)
+        owner = "simclr.two_crops"
+        require_range(owner, "blur_sigma", blur_sigma)
+        self._cropper = Cropper(owner, image_size, CropRule(area, aspect, coverage, semantics), crop_on)
         self.num_views = num_views
-        self.image_size = image_size
-        self.whole_images = crop_on == "device"
-        self._crop = CropRule(area, aspect, coverage)
-        self._rule = Rule(
-            flip_probability,
-            colour_strength,
-            jitter_probability if colour_strength > 0 else 0.0,
-            grayscale_probability,
-            blur_probability,
-            blur_sigma,
+        self.whole_images = self._cropper.whole_images
+        self._sigma_of_batch = blur_sigma_per == "batch"
+        self._auto_augment = None
+        if auto_augment != "none":
+            if crop_on == "device":
+                raise DataError(f'{owner}: auto_augment works on crops in the worker: set crop_on = "worker"')
+            # torchvision's transforms and, below, kornia take seconds to import: only who asks for them waits.
+            home = import_module("sslkit_simclr.operations.auto_augment")
+            self._auto_augment = home.AutoAugment(auto_augment)
+        pixels = pixels_of(backend)
+        radius = blur_radius(image_size)
+        operations: list[Any] = [
+            QuarterTurns(rotation_probability),
+            ColourDistortion(
+                jitter_probability if colour_strength > 0 else 0.0,
+                grayscale_probability,
+                colour_strength,
+                semantics,
+                pixels.distort,
+            ),
+            Blur(
+                blur_probability if radius > 0 else 0.0,
+                blur_sigma,
+                radius,
+                "black" if semantics == "paper" else "mirror",
+                pixels.blur,
+            ),
+        ]
+        if solarize_probability or equalize_probability or motion_blur_probability or sobel_probability:
+            corrupt = import_module("sslkit_simclr.operations.corrupt")
+            operations += [
+                corrupt.Solarize(solarize_probability, solarize_threshold),
+                corrupt.Equalize(equalize_probability),
+                corrupt.MotionBlur(motion_blur_probability, max(radius, 1)),
+                corrupt.Sobel(sobel_probability),
+            ]
+        operations += [Noise(noise_probability, noise_deviation), Cutout(cutout_probability, cutout_side)]
+        self._flip = Flip(flip_probability)
+        self._policy = Policy(
+            owner,
+            [operation for operation in operations if operation.probability > 0],
+            without_colour="set jitter_probability = 0 (or colour_strength = 0) and grayscale_probability = 0",
         )
-        self._radius = image_size // 10 // 2  # source: `data_util.random_blur` of the paper's code
-        # kornia takes seconds to import, so only who asks for it waits.
-        home = "kornia_backend" if backend == "kornia" else "fused"
-        self._operations: Operations = import_module(f"sslkit_simclr.operations.{home}").OPERATIONS
 
     def draw(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
         """Return the uniform numbers of every view, float32 [B, V, K], from one key per sample, uint64 [B]."""
-        return uniforms(keys, self.num_views, NUM_DRAWS)
+        last = COLUMNS["auto_augment"].stop if self._auto_augment is not None else self._policy.num_draws
+        return uniforms(keys, self.num_views, max(last, COLUMNS["flip"].stop))
 
     def prepare(self, image: Any, draws: npt.NDArray[np.float32]) -> tuple[Tensor]:
         """Return the crops of one image, or the image itself when crops are made on the device.
@@ -123,12 +179,13 @@ class TwoCrops:
         Returns:
             One tensor, uint8 [V, C, S, S] (or [1, C, H, W]). Mirroring is left to `apply`.
         """
-        if self.whole_images:
-            return (_as_tensor(image).unsqueeze(0),)
-        height, width = image.shape[1:] if isinstance(image, Tensor) else (image.height, image.width)
-        boxes = crop_boxes(draws, height, width, self._crop)
-        rows = np.stack(boxes, axis=1).astype(np.int64)
-        return (torch.stack([_resized(image, row, self.image_size) for row in rows.tolist()]),)
+        crops = self._cropper.prepare(image, draws)
+        if self._auto_augment is not None:
+            columns = COLUMNS["auto_augment"]
+            crops = torch.stack(
+                [self._auto_augment(crop, row[columns]) for crop, row in zip(crops, draws, strict=True)]
+            )
+        return (crops,)
 
     def apply(self, groups: Sequence[Tensor], draws: Tensor) -> list[Tensor]:
         """Return the views of a batch: always in float32, in fixed shapes, without waiting for the device.
@@ -145,76 +202,61 @@ class TwoCrops:
         """
         (images,) = groups
         batch_size, _, channels, height, width = images.shape
-        self._check_channels(channels)
+        self._policy.require_colour(channels)
         # View by view, so that the views of the batch lie one after the other.
-        count = self.num_views * batch_size
+        count, size = self.num_views * batch_size, self._cropper.size
         per_view = images.transpose(0, 1).expand(self.num_views, -1, -1, -1, -1)
         sources = per_view.reshape(count, channels, height, width)
-        numbers = draws.transpose(0, 1).reshape(count, -1)
-        views = torch.empty(count, channels, self.image_size, self.image_size, device=images.device)
-        on_cpu = images.device.type == "cpu"
-        tile = max(1, _TILE // self.image_size**2) if on_cpu else count
-        with torch.autocast(images.device.type, enabled=False), one_thread() if on_cpu else nullcontext():
-            parameters = parameters_of(numbers, self._rule)
-            boxes = crop_boxes(numbers, height, width, self._crop) if self.whole_images else None
-            for start in range(0, count, tile):
-                part = slice(start, start + tile)
-                mine = parameters[part]
-                if boxes is None:
-                    pixels = self._flipped(sources[part], mine).float().div_(255)
-                else:
-                    box = Boxes(*(edge[part] for edge in boxes))
-                    pixels = crop_and_resize(sources[part], box, self.image_size, mine.flipped)
-                views[part] = self._recoloured(pixels, mine).clamp_(0, 1)
+        numbers = draws.transpose(0, 1)
+        if self._sigma_of_batch:
+            numbers = _first_sigma_for_all(numbers)
+        numbers = numbers.reshape(count, -1)
+        views = torch.empty(count, channels, size, size, device=images.device)
+        with torch.autocast(images.device.type, enabled=False):
+            flipped = self._flip.parameters(numbers[:, COLUMNS["flip"]]).chosen
+            parameters = self._policy.parameters(numbers)
+            boxes = self._cropper.boxes(sources, numbers)
+            for part in tiles(count, size**2, images.device):
+                box = None if boxes is None else Boxes(*(edge[part] for edge in boxes))
+                crops = self._cropper.crops(sources[part], box, flipped[part])
+                views[part] = self._policy(crops, part_of(parameters, part)).clamp_(0, 1)
         return list(views.view(self.num_views, batch_size, *views.shape[1:]).unbind())
 
-    def _flipped(self, pixels: Tensor, parameters: Parameters) -> Tensor:
-        return self._operations.flip(pixels, parameters.flipped) if self._rule.flip_probability > 0 else pixels
+    def compile(self) -> None:
+        """Compile the colour operations on first use: seconds of waiting once, a third of their time ever after."""
+        self._policy.compile()
 
-    def _recoloured(self, pixels: Tensor, parameters: Parameters) -> Tensor:
-        if self._rule.jitter_probability > 0:
-            pixels = self._operations.jitter(pixels, parameters.jitter)
-        if self._rule.grayscale_probability > 0:
-            pixels = self._operations.grayscale(pixels, parameters.gray)
-        if self._rule.blur_probability > 0 and self._radius > 0:
-            pixels = self._operations.blur(pixels, parameters.sigma, parameters.blurred, self._radius)
-        return pixels
+    def describe(self, draws: npt.NDArray[np.float32], height: int, width: int) -> list[dict[str, str]]:
+        """Return the parameters of each view of one image in words, by operation.
 
-    def _check_channels(self, channels: int) -> None:
-        if channels != 3 and (self._rule.jitter_probability > 0 or self._rule.grayscale_probability > 0):
-            raise DataError(
-                f"simclr.two_crops: images have {channels} channels, colour operations need 3; "
-                "set jitter_probability = 0 (or colour_strength = 0) and grayscale_probability = 0"
-            )
-
-
-def _check_coverage(area: tuple[float, float], coverage: float) -> None:
-    low, high = area
-    if coverage <= low:
-        return
-    refused = 1.0 if low == high else (coverage**0.5 - low**0.5) / (high**0.5 - low**0.5)
-    if refused > 0.25:  # below it, all attempts fail in fewer than 2 of 100 000 boxes
-        raise DataError(
-            f"simclr.two_crops: coverage = {coverage} refuses {min(refused, 1):.0%} of crops of area = {low}, {high}, "
-            f"and after {ATTEMPTS} attempts the whole image is taken; set coverage = {low}"
-        )
+        Args:
+            draws: float32 [V, K].
+            height: Of the image, pixels.
+            width: Of the image, pixels.
+        """
+        numbers = torch.from_numpy(draws)
+        mirrored = self._flip.parameters(numbers[:, COLUMNS["flip"]])
+        crops, rest = self._cropper.describe(draws, height, width), self._policy.describe(numbers)
+        return [
+            {"crop": crops[view], **self._flip.describe(mirrored, view), **rest[view]} for view in range(len(draws))
+        ]
 
 
-def _resized(image: Any, box: Sequence[int], size: int) -> Tensor:
-    """Return a box (top, left, height, width) of an image as uint8 [C, size, size]: bicubic, antialiased."""
-    top, left, height, width = box
-    if isinstance(image, Tensor):
-        pixels = image[:, top : top + height, left : left + width].unsqueeze(0).float()
-        resized = F.interpolate(pixels, (size, size), mode="bicubic", antialias=True, align_corners=False)
-        return resized[0].round_().clamp_(0, 255).to(torch.uint8)
-    # Cropped first, because Pillow's own `box` would let pixels beyond the box's edge in.
-    crop = image.crop((left, top, left + width, top + height))
-    return _as_tensor(crop.resize((size, size), Image.Resampling.BICUBIC))
+def pixels_of(backend: Literal["fused", "kornia"]) -> Pixels:
+    """Return the pixel operations of a backend; kornia is imported only when it is asked for."""
+    home = "kornia_backend" if backend == "kornia" else "fused"
+    pixels: Pixels = import_module(f"sslkit_simclr.operations.{home}").PIXELS
+    return pixels
 
 
-def _as_tensor(image: Any) -> Tensor:
-    """Return a PIL image or uint8 [C, H, W] as uint8 [C, H, W]."""
-    if isinstance(image, Tensor):
-        return image
-    pixels = torch.from_numpy(np.array(image))  # a copy: Pillow's own memory must not be written to
-    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1).contiguous()
+def blur_radius(image_size: int) -> int:
+    """Return the pixels on either side of a blur's centre. Source: `data_util.random_blur` of the paper's code."""
+    return image_size // 10 // 2
+
+
+def _first_sigma_for_all(numbers: Tensor) -> Tensor:
+    """Return numbers [V, B, K] with the blur's standard deviation of the first image in all others."""
+    sigma = COLUMNS["blur"].stop - 1
+    numbers = numbers.clone()
+    numbers[:, :, sigma] = numbers[:, :1, sigma]
+    return numbers

@@ -1,6 +1,6 @@
-"""The fast operations as one set, and the type that both backends' sets have.
+"""The fast pixel operations as one set, and the type that both backends' sets have.
 
-Enters and leaves: nothing. Called by `two_crops`, which looks the set of its backend up.
+Enters and leaves: nothing. Called by the view generators, which look the set of their backend up.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from sslkit_simclr.operations.blur import gaussian_blur
-from sslkit_simclr.operations.colour import Jitter, grayscale, jitter
+from sslkit_simclr.operations.blur import Blurred, Border, gaussian_blur
+from sslkit_simclr.operations.distortion import Distorted, Semantics, distort
 from sslkit_simclr.operations.geometry import flip
 
 
-class Operations(NamedTuple):
-    """The operations of a backend; each may overwrite the images it is given, float32 [N, C, S, S].
+class Pixels(NamedTuple):
+    """The pixel operations of a backend, on images float32 [N, C, S, S].
 
     Attributes:
         flip: (images, flipped) -> images.
-        jitter: (images, parameters) -> images.
-        grayscale: (images, chosen) -> images.
-        blur: (images, sigma, chosen, radius) -> images.
+        distort: (images, parameters, semantics) -> images.
+        blur: (images, parameters, radius, border) -> images.
     """
 
     flip: Callable[[Tensor, Tensor], Tensor]
-    jitter: Callable[[Tensor, Jitter], Tensor]
-    grayscale: Callable[[Tensor, Tensor], Tensor]
-    blur: Callable[[Tensor, Tensor, Tensor, int], Tensor]
+    distort: Callable[[Tensor, Distorted, Semantics], Tensor]
+    blur: Callable[[Tensor, Blurred, int, Border], Tensor]
 
 
-OPERATIONS = Operations(flip, jitter, grayscale, gaussian_blur)
+PIXELS = Pixels(flip, distort, gaussian_blur)
