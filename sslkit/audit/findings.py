@@ -167,7 +167,7 @@ def _near(files: list[FileFacts], pixels: dict[int, Pixels], bits: int) -> list[
     chosen = [group[0] for group in equals.values()]
     hashes = np.array([pixels[position].hash for position in chosen], dtype=np.uint64)
     details = np.frombuffer(b"".join(pixels[position].detail for position in chosen), dtype=np.uint8)
-    groups = near_groups(hashes, details.reshape(len(chosen), DETAIL_SIDE**2), bits)
+    groups = near_groups(hashes, details.reshape(len(chosen), DETAIL_SIDE, DETAIL_SIDE), bits)
     members = list(equals.values())
     return [sorted(position for member in group for position in members[member]) for group in groups]
 

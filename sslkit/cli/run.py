@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--into", type=Path, metavar="DIR", help="this very run folder: create it or go on with it")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (auto)")
     parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
+    parser.add_argument("--compile", action="store_true", help="compile the views: seconds once, faster ever after")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
 
 
@@ -44,6 +45,7 @@ def main(arguments: argparse.Namespace) -> int:
         into=arguments.into,
         device=arguments.device,
         workers=arguments.workers,
+        compile_views=arguments.compile,
         deterministic=arguments.deterministic,
         watchers=[console],
     )

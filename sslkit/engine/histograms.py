@@ -121,7 +121,7 @@ def _without_colour(choice: Choice, views: Views, seed: int) -> tuple[Views | No
     # One whose numbers depend on how many it draws takes other crops once it draws less.
     if not hasattr(plain, "apply") or not _draws_alike(plain, views):
         return None, f"{name} would take other crops without its colour operations."
-    return plain, f"Both panels show the same crops; in (a), {' and '.join(active)} are off."
+    return plain, f"Both panels show the same crops; turned off in (a): {', '.join(active)}."
 
 
 def _draws_alike(first: Views, second: Views) -> bool:

@@ -98,8 +98,9 @@ class Views(Protocol):
 
     Optional: `whole_images = True` says that `prepare` returns the image as it is, ([1, C, H, W],): then equal-
     sized sets need no loader. `describe(draws, height, width) -> list of V {name: short text}` names what draws
-    [V, K] mean for an image of that size; `sslkit preview` shows it under each view. A generator may instead have
-    only `prepare(image) -> V images`; the engine then seeds Python, numpy and torch from the sample's key around it.
+    [V, K] mean for an image of that size; `sslkit preview` shows it under each view. `compile()`, called once
+    before the first step of a run with `--compile`, has the pixel work compiled on first use. A generator may instead
+    have only `prepare(image) -> V images`; the engine then seeds Python, numpy and torch from its sample's key.
     """
 
     num_views: int

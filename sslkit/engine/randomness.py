@@ -57,8 +57,8 @@ def uniforms(keys: Keys, num_views: int, num_draws: int) -> npt.NDArray[np.float
     Returns:
         float32 [B, V, K] in [0, 1), 24 random bits each.
     """
-    views = np.arange(num_views, dtype=np.uint64).reshape(-1, 1) << np.uint64(32)
-    slots = mix(views + np.arange(num_draws, dtype=np.uint64))
+    view, draw = (np.arange(count, dtype=np.uint64) for count in (num_views, num_draws))
+    slots = mix((view.reshape(-1, 1) << np.uint64(32)) + draw)
     bits = mix(keys.reshape(-1, 1, 1) ^ slots)
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
 

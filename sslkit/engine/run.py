@@ -13,7 +13,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +29,7 @@ from sslkit.engine.build import Build, build
 from sslkit.engine.continuation import compared, require_nothing_new, require_same_recipe
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.log import collecting
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.errors import RunError
@@ -54,6 +55,7 @@ class RunInfo:
         results: Of the evaluations so far.
         model: The frozen weights, once pretraining is over.
         complete: The run had already been finished.
+        compiled_views: The views were told to compile themselves.
     """
 
     name: str
@@ -64,6 +66,7 @@ class RunInfo:
     results: list[Result] = field(default_factory=list)
     model: FrozenModel | None = None
     complete: bool = False
+    compiled_views: bool = False
 
 
 def run(
@@ -75,6 +78,7 @@ def run(
     into: str | Path | None = None,
     device: str = "auto",
     workers: int | None = None,
+    compile_views: bool = False,
     deterministic: bool = False,
     watchers: Sequence[Any] = (),
 ) -> RunInfo:
@@ -88,6 +92,7 @@ def run(
         into: Create this very folder, or continue the run in it, or say that it is complete.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         workers: Loader processes; None chooses.
+        compile_views: Let the views compile themselves, if they can: equal to rounding, and faster.
         deterministic: Refuse operations that may give other bits each time.
         watchers: Callbacks beside the recipe's own; the command line's console is one.
 
@@ -111,15 +116,17 @@ def run(
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
-    with Stops() as stops:
+    with Stops() as stops, collecting() as log:
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
+        if compile_views:
+            _compile_views(built, chosen)
         folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
         folder.mkdir(parents=True, exist_ok=True)
-        info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen))
-        with _logging_to(folder / "log.txt"):
-            _write_start(info, built, Path(data_root or "."))
-            callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
-            _execute(info, built, _hooks(recipe, callbacks), stops)
+        info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen), compiled_views=compile_views)
+        log.write_to(folder / "log.txt")
+        _write_start(info, built, Path(data_root or "."))
+        callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
+        _execute(info, built, _hooks(recipe, callbacks), stops)
     return info
 
 
@@ -144,6 +151,15 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise RunError(f"--device {name}: say auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def _compile_views(built: Build, device: torch.device) -> None:
+    views = None if built.pretraining is None else built.pretraining.stepper.views
+    if views is None or not hasattr(views, "compile"):
+        raise RunError("--compile: there are no views here that can be compiled; leave it out")
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
+        raise RunError("--compile: needs a C++ compiler, and there is none; install g++, or leave it out")
+    views.compile()
 
 
 def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
@@ -296,7 +312,7 @@ def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
     now = _environment(info)
     before = read_json(environment)
     if before is not None:
-        moved = [key for key in ("torch", "threads", "cpu", "device") if before.get(key) != now[key]]
+        moved = [key for key in ("torch", "threads", "cpu", "device", "compiled_views") if before.get(key) != now[key]]
         if moved:
             logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
     write_json(environment, now)
@@ -315,6 +331,7 @@ def _environment(info: RunInfo) -> dict[str, Any]:
         "device_name": _device_name(info.device),
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
+        "compiled_views": info.compiled_views,
         "command": sys.argv,
     }
 
@@ -329,19 +346,3 @@ def _write_status(info: RunInfo, status: str, reason: str) -> None:
     write_json(
         info.folder / "status.json", {"status": status, "reason": reason, "time": time.time(), "pid": os.getpid()}
     )
-
-
-@contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Keep what sslkit says in the run's log file."""
-    handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logger.addHandler(handler)
-    level = logger.level
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
-        handler.close()

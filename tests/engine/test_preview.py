@@ -76,7 +76,9 @@ class Crops:
         corners = [(int(x * 28), int(y * 20)) for x, y, *_ in draws]
         return (torch.stack([image[:, y : y + 20, x : x + 20] for x, y in corners]),)
     def apply(self, groups, draws):
-        gain = torch.where(draws[..., 2] < self.jitter_probability, 0.2 + 1.6 * draws[..., 3], torch.ones(()))
+        gain = torch.ones(draws.shape[:2])
+        if self.jitter_probability:
+            gain = torch.where(draws[..., 2] < self.jitter_probability, 0.2 + 1.6 * draws[..., 3], gain)
         pixels = (groups[0].float() / 255 * gain[..., None, None, None]).clamp(0, 1)
         return list(pixels.unbind(1))
     def describe(self, draws, height, width):
@@ -112,13 +114,14 @@ class Sociable(Crops):
         return super().apply(groups, draws[:1].expand_as(draws))
 
 class Fewer(Crops):
-    """Draws less where nothing is to happen, and so other numbers for the second view."""
+    """Draws less where nothing is to happen."""
     def draw(self, keys):
         return uniforms(keys, self.num_views, 4 if self.jitter_probability else 2)
 
 class Unlike(Crops):
+    """Takes other crops where nothing is to happen."""
     def draw(self, keys):
-        return uniforms(keys, self.num_views, 4 if self.jitter_probability > 0.5 else 3)
+        return uniforms(keys + np.uint64(self.jitter_probability > 0), self.num_views, 4)
 '''
 
 
@@ -346,7 +349,7 @@ def test_both_panels_show_the_same_crops_of_successive_epochs(viewing, views):
         expected = pretrained_views(recipe, epoch)[8][view]
         assert np.array_equal(np.asarray(with_colour.picture), expected.permute(1, 2, 0))
     assert plain.overlap_between is None
-    assert "in (a), what jitter_probability stands for never happens" in shown.about_colour
+    assert "turned off in (a): jitter_probability." in shown.about_colour
 
 
 @pytest.mark.parametrize(

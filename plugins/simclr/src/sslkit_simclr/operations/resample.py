@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from sslkit_simclr.operations.crop import Boxes
 
@@ -24,7 +25,7 @@ def as_tensor(image: Any) -> Tensor:
     """Return a PIL image or uint8 [C, H, W] as uint8 [C, H, W], to be read only."""
     if isinstance(image, Tensor):
         return image
-    pixels = torch.from_dlpack(np.asarray(image))  # which, unlike from_numpy, takes memory that cannot be written to
+    pixels = from_dlpack(np.asarray(image))  # which, unlike from_numpy, takes memory that cannot be written to
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
 

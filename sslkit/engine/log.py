@@ -1,0 +1,48 @@
+"""The run's log file, which also holds what was said before there was a folder for it.
+
+Enters: what sslkit logs. Leaves: lines of `log.txt`. Called by `run`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+logger = logging.getLogger("sslkit")
+
+
+class Log(MemoryHandler):
+    """Keeps what is said until it is told a file."""
+
+    def write_to(self, path: Path) -> None:
+        """Write to a file what was said before, and from now on everything at once."""
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self.setTarget(file)
+        self.flush()
+
+    def shouldFlush(self, record: logging.LogRecord) -> bool:
+        """Return whether to write at once: as soon as there is a file."""
+        return self.target is not None
+
+
+@contextmanager
+def collecting() -> Iterator[Log]:
+    """Listen to sslkit inside the block."""
+    log = Log(capacity=sys.maxsize)
+    level = logger.level
+    logger.addHandler(log)
+    logger.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(log)
+        file = log.target
+        log.close()
+        if file is not None:
+            file.close()
