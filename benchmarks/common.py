@@ -11,12 +11,13 @@ import platform
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
+ROUNDS = 6
 
 
 def machine() -> dict[str, Any]:
@@ -56,3 +57,31 @@ def report(name: str, rows: list[dict[str, Any]]) -> int:
     path.write_text(json.dumps({"benchmark": name, "machine": machine(), "rows": rows}, indent=1) + "\n")
     print(f"written to {path}")
     return sum(row["passed"] is False for row in rows)
+
+
+def interleaved(competitors: Mapping[str, Callable[[], Any]], count: int) -> dict[str, float]:
+    """Return the median processor time of each, microseconds per image, over rounds in which each runs once."""
+    samples: dict[str, list[float]] = {name: [] for name in competitors}
+    for number in range(ROUNDS + 1):
+        for name, work in competitors.items():
+            before = time.process_time()
+            work()
+            if number:
+                samples[name].append((time.process_time() - before) / count * 1e6)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def figures(what: str, taken: Mapping[str, float], unit: str) -> list[dict[str, Any]]:
+    """Return rows without a goal."""
+    return [
+        {"what": f"{what}: {name}, {unit}", "value": value, "goal": None, "passed": None}
+        for name, value in taken.items()
+    ]
+
+
+def goal(what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> dict[str, Any]:
+    """Return a row with a goal."""
+    if at_least is not None:
+        return {"what": what, "value": value, "goal": f">= {at_least:g}", "passed": value >= at_least}
+    assert at_most is not None
+    return {"what": what, "value": value, "goal": f"<= {at_most:g}", "passed": value <= at_most}

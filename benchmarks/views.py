@@ -11,20 +11,15 @@ from a JPEG file of 375 x 500 pixels to two crops in a worker, and to two finish
 from __future__ import annotations
 
 import io
-import statistics
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
-from common import report
+from common import figures, goal, interleaved, report
 from PIL import Image
-
-ROUNDS = 6
-STRENGTH = 1.0  # of the colour operations, as on ImageNet
 
 
 def main() -> int:
@@ -206,34 +201,6 @@ def jpeg_file(seed: int) -> bytes:
 def decoded(file: bytes) -> Image.Image:
     """Return an image as the peers' examples open it."""
     return Image.open(io.BytesIO(file)).convert("RGB")
-
-
-def interleaved(competitors: Mapping[str, Callable[[], Any]], count: int) -> dict[str, float]:
-    """Return the median processor time of each, microseconds per image, over rounds in which each runs once."""
-    samples: dict[str, list[float]] = {name: [] for name in competitors}
-    for number in range(ROUNDS + 1):
-        for name, work in competitors.items():
-            before = time.process_time()
-            work()
-            if number:
-                samples[name].append((time.process_time() - before) / count * 1e6)
-    return {name: statistics.median(values) for name, values in samples.items()}
-
-
-def figures(what: str, taken: Mapping[str, float], unit: str) -> list[dict[str, Any]]:
-    """Return rows without a goal."""
-    return [
-        {"what": f"{what}: {name}, {unit}", "value": value, "goal": None, "passed": None}
-        for name, value in taken.items()
-    ]
-
-
-def goal(what: str, value: float, *, at_least: float | None = None, at_most: float | None = None) -> dict[str, Any]:
-    """Return a row with a goal."""
-    if at_least is not None:
-        return {"what": what, "value": value, "goal": f">= {at_least:g}", "passed": value >= at_least}
-    assert at_most is not None
-    return {"what": what, "value": value, "goal": f"<= {at_most:g}", "passed": value <= at_most}
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ td.number, th.number { text-align: right; white-space: nowrap; }
 .groups { margin: 1rem 0 1.6rem; }
 .group { padding: 0.9rem; background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
 .group figure { width: min(9rem, 38vw); }
-.columns { column-gap: 4rem; }
+.columns { column-gap: 3rem; }
 figure { margin: 0; min-width: 0; }
 figure img { display: block; max-width: 100%; height: auto; border-radius: 6px; background: var(--line);
   outline: 1px solid var(--line); outline-offset: -1px; }

@@ -61,7 +61,7 @@ def near_groups(hashes: _Array, details: _Array, bits: int = NEAR_BITS) -> list[
         left, right = left[possible], right[possible]
         alike = (units[left] * units[right]).sum(axis=1) >= _CORRELATION
         for pair in zip(left[alike].tolist(), right[alike].tolist(), strict=True):
-            first, second = sorted(_root(parent, position) for position in pair)
+            first, second = (_root(parent, position) for position in pair)
             parent[second] = first
         if alike.any():
             parent = parent[parent]

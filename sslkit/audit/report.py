@@ -79,6 +79,8 @@ def overview(audit: Audit) -> list[tuple[str, str]]:
             continue
         fewest, most = (choose(here, key=lambda name: classes[name]) for choose in (min, max))
         text = f"{len(here):,}, of {classes[fewest]:,} ({fewest}) to {classes[most]:,} ({most}) images"
+        if classes[fewest] == classes[most]:
+            text = f"{len(here):,}, of {classes[most]:,} image{'s' * (classes[most] > 1)} each"
         if split and (absent := [name for name in classes if not classes[name]]):
             text += f"; {len(absent):,} of other splits absent, such as {absent[0]}"
         rows.append((f"classes in {split}" if split else "classes", text))
@@ -190,7 +192,7 @@ def _figure(file: FileFacts, finding: Finding, thumbnail: bytes | None) -> str:
 
 
 def _reason(file: FileFacts) -> str:
-    return f"{file.error} ({decimal(file.size)})" if file.size is not None else str(file.error)
+    return f"{file.error}; {decimal(file.size)}" if file.size is not None else str(file.error)
 
 
 def _classes(audit: Audit) -> str:

@@ -87,7 +87,8 @@ def test_many_images_of_one_hash_take_seconds():
 
 def test_correlation_decides_at_its_threshold():
     generator = np.random.default_rng(0)
-    first, noise = generator.normal(0, 1, (2, 256))
+    coarse = generator.normal(0, 1, (2, 4, 4))  # the harder case: all of the difference shows in coarse patches too
+    first, noise = np.kron(coarse, np.ones((4, 4))).reshape(2, 256)
     first -= first.mean()
     noise -= noise.mean() + first * (first @ noise) / (first @ first)
     noise *= np.linalg.norm(first) / np.linalg.norm(noise)

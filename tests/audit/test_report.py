@@ -92,7 +92,7 @@ def test_a_class_that_a_split_has_not_is_named(tmp_path, photo):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         photo(len(path) + int(path[-5])).save(tmp_path / path)
     rows = dict(overview(audit(tmp_path, workers=1)))
-    assert rows["classes in test"] == "1, of 1 (b) to 1 (b) images; 1 of other splits absent, such as a"
+    assert rows["classes in test"] == "1, of 1 image each; 1 of other splits absent, such as a"
 
 
 def test_many_files_of_one_finding_are_cut_and_counted(tmp_path, photo):

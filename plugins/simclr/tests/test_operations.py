@@ -1,4 +1,4 @@
-"""Colour, grayscale, blur and mirroring: against literal float64 oracles, and fused against kornia."""
+"""The paper's colours, blur and mirroring against literal float64 oracles; fused against kornia in both semantics."""
 
 from __future__ import annotations
 
@@ -7,137 +7,172 @@ import colorsys
 import numpy as np
 import pytest
 import torch
-from sslkit_simclr.operations import blur, colour, kornia_backend
-from sslkit_simclr.operations.colour import ORDERS, Jitter
-from sslkit_simclr.operations.fused import OPERATIONS
+from sslkit_simclr.operations import blur, colour, colour_torchvision, distortion, fused, geometry, kornia_backend
+from sslkit_simclr.operations.blur import Blurred
+from sslkit_simclr.operations.distortion import Distorted
+from view_samples import ORDERS, close, hostile_images, jittered_cases, neutral, require_pixels
 
-SIZE = 6
-
-
-def hostile_images():
-    """Black, white, single colours, one bright pixel, nearly grey, two random: [N, 3, 6, 6]."""
-    generator = torch.Generator().manual_seed(0)
-    images = [torch.zeros(3, SIZE, SIZE), torch.ones(3, SIZE, SIZE), torch.full((3, SIZE, SIZE), 0.5)]
-    for single in ((1.0, 0.0, 0.0), (0.0, 1.0, 1.0), (0.2, 0.9, 0.4), (1.0, 1.0, 0.0)):
-        images.append(torch.tensor(single).view(3, 1, 1).expand(3, SIZE, SIZE).clone())
-    bright = torch.zeros(3, SIZE, SIZE)
-    bright[:, 2, 3] = 1
-    nearly_grey = 0.5 + 1e-4 * torch.rand(3, SIZE, SIZE, generator=generator)
-    few_levels = torch.randint(0, 3, (3, SIZE, SIZE), generator=generator) / 2
-    return torch.stack([*images, bright, nearly_grey, few_levels, *torch.rand(2, 3, SIZE, SIZE, generator=generator)])
+SEMANTICS = ["paper", "torchvision"]
+NAMES = ("brightness", "contrast", "saturation", "hue")
 
 
-def every_case():
-    """All hostile images in all 24 orders, with parameters drawn at full strength."""
-    images = hostile_images().repeat_interleave(len(ORDERS), dim=0)
-    generator = torch.Generator().manual_seed(1)
-    uniform = torch.rand(4, len(images), generator=generator) * 2 - 1
-    order = torch.arange(len(ORDERS)).repeat(len(hostile_images()))
-    return images, Jitter(order, 0.8 * uniform[0], 1 + 0.8 * uniform[1], 1 + 0.8 * uniform[2], 0.2 * uniform[3])
-
-
-def literal_jitter(image, order, brightness, contrast, saturation, hue):
+def literal_jitter(image, places, brightness, contrast, saturation, hue):
     """The four operations one after the other, pixel by pixel, in float64."""
     image = image.astype(np.float64)
-    for name in order:
+    for number in sorted(range(4), key=places.__getitem__):
+        name = NAMES[number]
         if name == "brightness":
             image = image + brightness
         elif name == "contrast":
             mean = image.mean(axis=(1, 2), keepdims=True)
             image = (image - mean) * contrast + mean
         else:
-            for y in range(SIZE):
-                for x in range(SIZE):
-                    h, s, v = colorsys.rgb_to_hsv(*image[:, y, x])
-                    if name == "saturation":
-                        s = min(s * saturation, 1.0)
-                    else:
-                        h = (h + hue) % 1.0
-                    image[:, y, x] = colorsys.hsv_to_rgb(h, s, v)
+            for y, x in np.ndindex(image.shape[1:]):
+                h, s, v = colorsys.rgb_to_hsv(*image[:, y, x])
+                if name == "saturation":
+                    s = min(s * saturation, 1.0)
+                else:
+                    h = (h + hue) % 1.0
+                image[:, y, x] = colorsys.hsv_to_rgb(h, s, v)
         image = image.clip(0, 1)
     return image
 
 
 def test_jitter_equals_the_operations_in_their_order():
-    images, parameters = every_case()
-    ours = colour.jitter(images.clone(), parameters)
+    images, parameters = jittered_cases("paper")
+    ours = distortion.distort(images.clone(), Distorted(parameters.jitter, None), "paper")
     for number in range(0, len(images), 5):  # 5 and 24 have no common factor: all orders come up
-        order, *values = (float(value[number]) for value in parameters)
-        expected = literal_jitter(images[number].numpy(), ORDERS[int(order)], *values)
+        places, *values = (value[number].tolist() for value in parameters.jitter)
+        expected = literal_jitter(images[number].numpy(), places, *values)
         np.testing.assert_allclose(ours[number].numpy(), expected, rtol=0, atol=3e-6)
 
 
-def test_jitter_equals_kornia():
-    images, parameters = every_case()
-    ours = colour.jitter(images.clone(), parameters)
-    theirs = kornia_backend.jitter(images.clone(), parameters)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_distortion_equals_kornia(semantics):
+    images, parameters = jittered_cases(semantics)
+    ours = distortion.distort(images.clone(), parameters, semantics)
+    close(ours, kornia_backend.distort(images.clone(), parameters, semantics))
+    require_pixels(ours)
     assert (ours - images).abs().max() > 0.5
 
 
-def test_jitter_with_neutral_parameters_changes_nothing():
-    images, parameters = every_case()
-    zero, one = torch.zeros(len(images)), torch.ones(len(images))
-    neutral = Jitter(parameters.order, zero, one, one, zero)
-    torch.testing.assert_close(colour.jitter(images.clone(), neutral), images, rtol=0, atol=1e-6)
+@pytest.mark.parametrize("backend", [fused, kornia_backend], ids=["fused", "kornia"])
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_jitter_with_neutral_parameters_changes_nothing(semantics, backend):
+    images, _ = jittered_cases(semantics)
+    parameters = Distorted(neutral(len(images), semantics), torch.zeros(len(images), dtype=torch.bool))
+    close(backend.PIXELS.distort(images.clone(), parameters, semantics), images, 1e-6)
 
 
 @pytest.mark.parametrize("turns", [-0.3, -0.2, -1 / 6, 0.0, 0.1, 1 / 6, 0.3])
 def test_hue_and_saturation_on_a_grid_of_colours(turns):
     levels = torch.linspace(0, 1, 9)
-    pixels = torch.cartesian_prod(levels, levels, levels).T.unsqueeze(0).contiguous()
+    pixels = torch.cartesian_prod(levels, levels, levels).T.unsqueeze(1).contiguous()
     for factor in (0.0, 0.3, 1.0, 1.8):
-        ours = pixels.clone()
-        colour._hue_saturation_(ours, torch.tensor([factor]), torch.tensor([turns]))
-        for pixel, result in zip(pixels[0].T.tolist(), ours[0].T.tolist(), strict=True):
+        planes = colour.hue_saturation(tuple(pixels.clone()), torch.tensor([factor]), torch.tensor([turns]))
+        results = torch.cat(planes).T.tolist()
+        for pixel, result in zip(pixels[:, 0].T.tolist(), results, strict=True):
             h, s, v = colorsys.rgb_to_hsv(*pixel)
             assert result == pytest.approx(colorsys.hsv_to_rgb((h + turns) % 1, min(s * factor, 1), v), abs=2e-6)
 
 
-def test_plan_of_the_24_orders():
-    places = colour._places(torch.device("cpu"))
-    assert places.shape == (24, 7)
-    assert (places[:, :3].sum(1) == 1).all()
-    assert (places[:, 3:6].sum(1) == 1).all()
-    # 12 orders of the affine pair times the gaps: both in one gap counts twice, S before H and H before S.
-    assert len(torch.unique(places, dim=0)) == 2 * 3 * 3
+def test_numbers_become_the_24_orders():
+    places = distortion._places((torch.arange(24) + 0.5) / 24)
+    assert sorted(places.tolist()) == ORDERS.tolist()
+    ends = torch.tensor([0.0, 1 - 2.0**-24])  # the least and the greatest number that is drawn
+    assert distortion._places(ends).sort(1).values.tolist() == [[0, 1, 2, 3]] * 2
 
 
-@pytest.mark.parametrize("operations", [OPERATIONS, kornia_backend.OPERATIONS], ids=["fused", "kornia"])
-def test_grayscale_and_flip(operations):
+@pytest.mark.parametrize("backend", [fused, kornia_backend], ids=["fused", "kornia"])
+def test_grayscale_is_the_weighted_sum(backend):
     images = hostile_images()
     chosen = torch.arange(len(images)) % 2 == 0
-    result = operations.grayscale(images.clone(), chosen)
-    for image, grey, gray in zip(images, chosen.tolist(), result, strict=True):
+    result = backend.PIXELS.distort(images.clone(), Distorted(None, chosen), "paper")
+    for image, grey, changed in zip(images, chosen.tolist(), result, strict=True):
         level = 0.2989 * image[0] + 0.5870 * image[1] + 0.1140 * image[2]
-        expected = level.expand(3, -1, -1) if grey else image
-        torch.testing.assert_close(gray, expected, rtol=0, atol=1e-6)
-    mirrored = operations.flip(images.clone(), chosen)
+        close(changed, level.expand(3, -1, -1) if grey else image, 1e-6)
+
+
+@pytest.mark.parametrize("backend", [fused, kornia_backend], ids=["fused", "kornia"])
+def test_flip_mirrors_the_chosen(backend):
+    images = hostile_images()
+    chosen = torch.arange(len(images)) % 2 == 1
+    mirrored = backend.PIXELS.flip(images.clone(), chosen)
     for image, mirror, flipped in zip(images, chosen.tolist(), mirrored, strict=True):
         assert torch.equal(flipped, torch.from_numpy(image.numpy()[..., ::-1].copy()) if mirror else image)
 
 
-def literal_blur(image, sigma, radius):
-    """Every output pixel as the weighted sum of its neighbours inside the image, in float64."""
+def literal_blur(image, sigma, radius, border):
+    """Every output pixel as the weighted sum of its neighbours, in float64."""
     distance = np.arange(-radius, radius + 1)
     kernel = np.exp(-(distance**2) / (2 * sigma**2))
     kernel = np.outer(kernel, kernel) / kernel.sum() ** 2
-    padded = np.pad(image.astype(np.float64), ((0, 0), (radius, radius), (radius, radius)))
+    margins = ((0, 0), (radius, radius), (radius, radius))
+    padded = np.pad(image.astype(np.float64), margins, mode="constant" if border == "black" else "reflect")
     windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape, axis=(1, 2))
     return (windows * kernel).sum(axis=(-2, -1))
 
 
+@pytest.mark.parametrize("border", ["black", "mirror"])
 @pytest.mark.parametrize("radius", [1, 2, 7])
-def test_blur_equals_the_weighted_sum_and_kornia(radius):
-    images = hostile_images()
+def test_blur_equals_the_weighted_sum_and_kornia(radius, border):
+    images = hostile_images(size=9)
     sigma = torch.linspace(0.1, 2.0, len(images))
     chosen = torch.arange(len(images)) % 4 != 1
-    ours = blur.gaussian_blur(images, sigma, chosen, radius)
+    ours = blur.gaussian_blur(images, Blurred(chosen, sigma), radius, border)
     for number, image in enumerate(images):
-        expected = literal_blur(image.numpy(), float(sigma[number]), radius) if chosen[number] else image.numpy()
+        expected = literal_blur(image.numpy(), float(sigma[number]), radius, border) if chosen[number] else image
         np.testing.assert_allclose(ours[number].numpy(), expected, rtol=0, atol=1e-6)
     assert torch.equal(ours[~chosen], images[~chosen])
-    half = blur.half_kernels(sigma, chosen, radius)
-    torch.testing.assert_close(blur.blur_by_matrices(images, half), ours, rtol=0, atol=1e-6)
-    theirs = kornia_backend.gaussian_blur(images, sigma, chosen, radius)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    close(blur.blur_by_matrices(images, blur.half_kernels(sigma, chosen, radius), border), ours, 1e-6)
+    close(kornia_backend.gaussian_blur(images, Blurred(chosen, sigma), radius, border), ours)
+    require_pixels(ours)
+
+
+def partly_neutral(semantics):
+    """Images of 184 pixels, each large enough to be a tile of its own; in some of them only a part is changed."""
+    count, size = 7, 184
+    generator = torch.Generator().manual_seed(2)
+    images = torch.rand(count, 3, size, size, generator=generator)
+    images[0], images[1] = 0, 1
+    _, cases = jittered_cases(semantics)
+    picked = torch.arange(count) * 13
+    jitter = [values[picked].clone() for values in cases.jitter]
+    for values, still in zip(jitter[1:], neutral(count, semantics)[1:], strict=True):
+        values[3:5] = still[3:5]  # not jittered
+    jitter[3][5], jitter[4][5] = 1.0, 0.0  # neither saturation nor hue
+    return images, Distorted(type(cases.jitter)(*jitter), torch.arange(count) % 3 == 1)
+
+
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_large_images_skip_what_changes_nothing(semantics, monkeypatch):
+    images, parameters = partly_neutral(semantics)
+    border = "black" if semantics == "paper" else "mirror"
+    blurred = Blurred(torch.arange(len(images)) % 2 == 0, torch.linspace(0.1, 2.0, len(images)))
+
+    def one_by_one():
+        for number in range(len(images)):
+            part = slice(number, number + 1)
+            jitter = type(parameters.jitter)(*(values[part] for values in parameters.jitter))
+            image = distortion.distort(images[part].clone(), Distorted(jitter, parameters.gray[part]), semantics)
+            yield blur.gaussian_blur(image, Blurred(*(values[part] for values in blurred)), 9, border)
+
+    skipping = torch.cat(list(one_by_one()))
+    for module in (colour, colour_torchvision, blur):
+        monkeypatch.setattr(module, "alone", lambda images: False)
+    computing = torch.cat(list(one_by_one()))
+    close(skipping, computing, 1e-6)
+    assert torch.equal(skipping[3], images[3])  # neither jittered, grey nor blurred: not even rounded
+    together = distortion.distort(images.clone(), parameters, semantics)
+    close(blur.gaussian_blur(together, blurred, 9, border), computing, 1e-6)
+
+
+def test_numbers_become_the_ranges_of_the_blur():
+    operation = blur.Blur(0.5, (0.1, 2.0), 1, "black", blur.gaussian_blur)
+    chosen, sigma = operation.parameters(torch.tensor([[0.0, 0.0], [0.499, 0.5], [0.5, 1 - 2.0**-24]]))
+    assert chosen.tolist() == [True, True, False]
+    close(sigma, torch.tensor([0.1, 1.05, 2.0]), 1e-6)
+
+
+def test_flip_is_drawn_below_its_probability():
+    assert geometry.Flip(0.3).parameters(torch.tensor([[0.0], [0.299], [0.3]])).chosen.tolist() == [True, True, False]

@@ -11,7 +11,7 @@ from sslkit_simclr.operations import resample
 from sslkit_simclr.operations.crop import NUM_DRAWS, Boxes, CropRule, crop_boxes
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
-from view_samples import close, numbers
+from view_samples import close, numbers, smooth_images
 
 RULE = CropRule((0.08, 1.0), (3 / 4, 4 / 3), 0.1)
 KERNELS = ["bicubic", "bilinear"]
@@ -79,7 +79,8 @@ def test_worker_crops_equal_pillows_and_torchvisions(height, width, size, interp
 
 @pytest.mark.parametrize("interpolation", KERNELS)
 def test_worker_and_device_agree_up_to_rounding(interpolation):
-    images = noisy_images(40, 50, count=8)
+    # Not on noise: between the axes whole levels are also clipped, where bicubic overshoots.
+    images = smooth_images(8, 40, 50)
     draws = numbers(8, NUM_DRAWS)
     boxes = crop_boxes(torch.from_numpy(draws), 40, 50, RULE)
     device = resample.crop_and_resize(images, boxes, 32, torch.zeros(8, dtype=torch.bool), interpolation)
