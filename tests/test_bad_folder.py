@@ -179,6 +179,16 @@ def test_with_raise_it_stops_at_once_and_names_a_file(folder):
     assert not list((place / "run").glob("checkpoints/step-*"))
 
 
+@pytest.mark.parametrize("override", ["on_bad_image='raise'", "max_bad_fraction=0.01"])
+def test_a_stop_for_bad_images_ends_the_loaders_workers_too(folder, command, override):
+    place, _ = folder
+    line = ["run", place / "folder.toml", "--data-root", place, "--into", place / "run", "--workers", "2"]
+    done = command(*line, f"pretrain.data.{override}")  # gives up on a process that does not end
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_above_the_limit_it_stops_with_one_line(folder):
     place, bad = folder
     with pytest.raises(DataError) as caught:

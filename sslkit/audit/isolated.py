@@ -116,7 +116,10 @@ class _Process:
         self._process.join()
         code = self._process.exitcode or 0
         if not self._started:
-            raise SslkitError(f"a process to read images cannot start ({_ending(code)}); try again, or --workers 1")
+            raise SslkitError(
+                f"a process to read images cannot start ({_ending(code)}); see that there is memory left, "
+                'and in a script call this below `if __name__ == "__main__":`'
+            )
         self.connection.close()
         if not self.given:
             return None

@@ -7,19 +7,20 @@ by `pretrain` from Python.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from sslkit.engine.bad_images import BadImages
-from sslkit.engine.batches import Source, complete_views, default_workers, sample_views
+from sslkit.engine.batches import Batches, Source, bytes_per_image, default_workers, sample_batch
 from sslkit.engine.fit import require_fit
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
 from sslkit.engine.order import Order
 from sslkit.engine.precision import warn_if_slow
+from sslkit.engine.prepared_views import complete_views
 from sslkit.engine.step import Stepper
 from sslkit.errors import RunError
 
@@ -44,6 +45,7 @@ class Pretraining:
     stepper: Stepper
     source: Source
     order: Order
+    batches: Batches
     epochs: int
     learning_rate: float
     normalisation: Normalisation | None
@@ -51,8 +53,8 @@ class Pretraining:
     workers: int
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
-    callbacks: list[Any] = field(default_factory=list)
-    bad_images: BadImages = field(default_factory=BadImages)
+    callbacks: list[Any]
+    bad_images: BadImages
 
     @property
     def method(self) -> Any:
@@ -111,9 +113,8 @@ def assemble(
     complete = complete_views(views)
     source = Source.of(data, complete)
     order = Order(seed, len(source.dataset), batch_size)
-    shapes: list[Any] = [
-        tuple(view.shape[1:]) for view in sample_views(source, complete, seed, (0, 1 % len(source.dataset)))
-    ]
+    raw = sample_batch(source, complete, seed, 0, (0, 1 % len(source.dataset)))
+    shapes: list[Any] = [tuple(view.shape[1:]) for view in complete.apply(raw.groups, raw.draws)]
     require_fit(method.backbone, shapes, normalisation)
     method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
@@ -131,10 +132,21 @@ def assemble(
     )
     if workers is None:
         workers = 0 if source.table is not None else default_workers(device)
+    bad_images = BadImages()
+    batches = Batches(
+        source,
+        complete,
+        order,
+        device=device,
+        workers=workers,
+        bad_images=bad_images,
+        image_bytes=bytes_per_image(raw),
+    )
     return Pretraining(
         stepper=stepper,
         source=source,
         order=order,
+        batches=batches,
         epochs=epochs,
         learning_rate=peak,
         normalisation=normalisation,
@@ -143,6 +155,7 @@ def assemble(
         checkpoint_every_steps=checkpoint_every_steps,
         checkpoint_every_epochs=checkpoint_every_epochs,
         callbacks=list(callbacks),
+        bad_images=bad_images,
     )
 
 

@@ -8,32 +8,28 @@ tens of gigabytes of shared memory. Called by `pretrain`.
 from __future__ import annotations
 
 import os
-import pickle
-import signal
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
+from sslkit.engine.chunks import CHUNK, Chunk, Chunks, ignore_stops, require_one_shape
 from sslkit.engine.interfaces import Data, Dataset, Views
 from sslkit.engine.order import Indices, Order
-from sslkit.engine.randomness import Keys, sample_keys, seeded
-from sslkit.engine.stops import STOP_SIGNALS
-from sslkit.errors import DataError, SslkitError
-from sslkit.images import BadImageError, NoReplacementError, has_damaged_metadata, read_sample
-from sslkit.registry.load import load_file, loaded_files
+from sslkit.engine.randomness import Keys, sample_keys
+from sslkit.errors import DataError, RunError, SslkitError
+from sslkit.images import NoReplacementError
 from sslkit.text import one_line
 
-CHUNK: Final = 64
 _WORKER_TIMEOUT_SECONDS: Final = 300  # a dead network mount must not hang a run for ever
+_SHARED_BYTES: Final = 512 * 2**20  # what chunks in flight may take of the shared memory
+_SHARED_MEMORY: Final = Path("/dev/shm")
 
 
 class RawBatch(NamedTuple):
@@ -106,6 +102,10 @@ class Batches:
         device: Where batches arrive.
         workers: Loader processes; 0 loads in this process; ignored with a resident table.
         bad_images: Takes note of those that cannot be read.
+        image_bytes: Of one prepared image: with it, workers prepare no more ahead than shared memory holds.
+
+    Raises:
+        RunError: The shared memory does not hold one chunk per worker.
     """
 
     def __init__(
@@ -117,6 +117,7 @@ class Batches:
         device: torch.device,
         workers: int = 0,
         bad_images: BadImages | None = None,
+        image_bytes: int = 1,
     ) -> None:
         self._source = source
         self._bad_images = bad_images or BadImages()
@@ -124,6 +125,9 @@ class Batches:
         self._order = order
         self._device = device
         self._workers = workers
+        self._prefetch: int | None = None
+        if workers and source.table is None:
+            self._prefetch = _prefetch(CHUNK * image_bytes, -(-order.batch_size // CHUNK), workers)
         if source.table is not None:
             self._table = source.table.to(device)
 
@@ -158,31 +162,34 @@ class Batches:
             for keys, indices in [self._keys(step)]
             for first in starts
         )
-        waiting = max(2, -(-2 * len(starts) // max(self._workers, 1)))  # two batches in flight, over all workers
         loader = DataLoader(
-            _Chunks(self._source.dataset, self._views, self._source.on_bad_image),
+            Chunks(self._source.dataset, self._views, self._source.on_bad_image),
             batch_size=None,
             sampler=specs,
             num_workers=self._workers,
-            prefetch_factor=waiting if self._workers else None,
+            prefetch_factor=self._prefetch,
             timeout=_WORKER_TIMEOUT_SECONDS if self._workers else 0,
             worker_init_fn=ignore_stops,
         )
         chunks = iter(loader)
-        for _ in range(start, end):
-            parts = [self._noted(next(chunks)) for _ in starts]
-            groups = tuple(_joined(group) for group in zip(*(part.groups for part in parts), strict=True))
-            yield RawBatch(
-                tuple(self._upload(group) for group in groups),
-                self._upload(torch.cat([part.draws for part in parts])),
-                self._upload(torch.cat([part.labels for part in parts])),
-                self._upload(torch.cat([part.indices for part in parts])),
-            )
+        try:
+            for _ in range(start, end):
+                batch = _Gathered(self._order.batch_size, pinned=self._device.type == "cuda")
+                for first in starts:
+                    batch.put(first, self._noted(next(chunks)))
+                yield RawBatch(
+                    tuple(self._upload(group) for group in batch.groups),
+                    *(self._upload(tensor) for tensor in batch.rest),
+                )
+        finally:
+            # Ends the workers: an error's traceback would keep them, and Python would wait for them at its exit.
+            del chunks
 
-    def _noted(self, chunk: _Chunk | SslkitError) -> _Chunk:
+    def _noted(self, chunk: Chunk | SslkitError) -> Chunk:
         if isinstance(chunk, NoReplacementError):
             self._note(map(BadImage.of, chunk.bad))
-        chunk = _raised(chunk)
+        if isinstance(chunk, SslkitError):
+            raise chunk
         self._note(chunk.bad)
         self._bad_images.add_damaged_metadata("pretrain", chunk.damaged_metadata)
         return chunk
@@ -192,144 +199,58 @@ class Batches:
         self._bad_images.add("pretrain", bad, len(source.dataset), source.max_bad_fraction)
 
     def _upload(self, tensor: Tensor) -> Tensor:
-        if self._device.type != "cuda":
-            return tensor.to(self._device)
-        return tensor.pin_memory().to(self._device, non_blocking=True)
+        if self._device.type == "cuda" and not tensor.is_pinned():
+            tensor = tensor.pin_memory()
+        return tensor.to(self._device, non_blocking=True)
 
 
-class _Chunk(NamedTuple):
-    groups: tuple[Tensor, ...]
-    draws: Tensor
-    labels: Tensor
-    indices: Tensor
-    bad: tuple[BadImage, ...]
-    damaged_metadata: tuple[int, ...]
+class _Gathered:
+    """A batch that chunks are copied into as they arrive, so that their shared memory is free again at once."""
+
+    def __init__(self, batch_size: int, *, pinned: bool) -> None:
+        self._batch_size = batch_size
+        self._pinned = pinned
+        self.groups: tuple[Tensor, ...] = ()
+        self.rest: tuple[Tensor, ...] = ()  # draws, labels, indices
+
+    def put(self, first: int, chunk: Chunk) -> None:
+        """Copy a chunk to its place, from position `first` on."""
+        rest = (chunk.draws, chunk.labels, chunk.indices)
+        if not self.groups:
+            self.groups = tuple(map(self._room_for, chunk.groups))
+            self.rest = tuple(map(self._room_for, rest))
+        for group, part in zip(self.groups, chunk.groups, strict=True):
+            require_one_shape((group.shape[1:], part.shape[1:]))
+        for tensor, part in zip((*self.groups, *self.rest), (*chunk.groups, *rest), strict=True):
+            tensor[first : first + len(part)] = part
+
+    def _room_for(self, part: Tensor) -> Tensor:
+        return torch.empty((self._batch_size, *part.shape[1:]), dtype=part.dtype, pin_memory=self._pinned)
 
 
-class WithPluginFiles:
-    """Makes a dataset whose parts come from a recipe's plugin files known to spawned workers."""
+def _prefetch(chunk_bytes: int, chunks_per_batch: int, workers: int) -> int:
+    """Return how many chunks each worker prepares ahead: two batches in all, as far as shared memory allows.
 
-    def __getstate__(self) -> dict[str, Any]:
-        # The worker has to run the files before it can unpickle their objects.
-        return {"plugins": loaded_files(), "parts": pickle.dumps(vars(self))}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for path in state["plugins"]:
-            load_file(path)
-        vars(self).update(pickle.loads(state["parts"]))
-
-
-class _Chunks(WithPluginFiles, TorchDataset["_Chunk | SslkitError"]):
-    """What a worker runs: reads a chunk of images and prepares their views."""
-
-    def __init__(self, dataset: Dataset, views: Views, on_bad_image: str) -> None:
-        self._dataset = dataset
-        self._views = views
-        self._on_bad_image = on_bad_image
-
-    def __getitem__(self, spec: tuple[Keys, Indices]) -> _Chunk | SslkitError:
-        try:
-            return self.chunk(*spec)
-        except BadImageError as error:
-            return DataError(f'{error} (or replace such images: on_bad_image = "replace")')
-        except SslkitError as error:  # raised in a worker it would reach the user as a page of traceback
-            return error
-
-    def chunk(self, keys: Keys, indices: Indices) -> _Chunk:
-        """Read and prepare the images of a chunk."""
-        draws = self._views.draw(keys)
-        samples = [
-            read_sample(self._dataset, int(index), on_bad_image=self._on_bad_image, key=int(key))  # type: ignore[arg-type]
-            for index, key in zip(indices, keys, strict=True)
-        ]
-        prepared = [self._views.prepare(sample.image, draw) for sample, draw in zip(samples, draws, strict=True)]
-        return _Chunk(
-            tuple(_stacked(group) for group in zip(*prepared, strict=True)),
-            torch.from_numpy(draws),
-            torch.as_tensor(np.stack([np.asarray(sample.label) for sample in samples])),
-            torch.as_tensor([sample.index for sample in samples]),
-            tuple(BadImage.of(error) for sample in samples for error in sample.bad),
-            tuple(sample.index for sample in samples if has_damaged_metadata(sample.image)),
-        )
-
-
-def _raised(chunk: _Chunk | SslkitError) -> _Chunk:
-    if isinstance(chunk, SslkitError):
-        raise chunk
-    return chunk
-
-
-def ignore_stops(worker: int) -> None:
-    """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader.
-
-    A second one ends the worker, or a main process that has to terminate it would wait for ever.
+    Raises:
+        RunError: There is not room for one each.
     """
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: signal.signal(number, signal.SIG_DFL))
-
-
-def _stacked(images: Sequence[Tensor]) -> Tensor:
-    return _joined([image.unsqueeze(0) for image in images])
-
-
-def _joined(parts: Sequence[Tensor]) -> Tensor:
-    shapes = {tuple(part.shape[2:]) for part in parts}
-    if len(shapes) > 1:
-        sizes = " and ".join(f"{width} x {height}" for _, height, width in sorted(shapes)[:2])
-        raise DataError(
-            f"images of different sizes or channels cannot share a batch ({sizes} pixels): crop them in the worker "
-            '(crop_on = "worker") or give them one size'
+    free = 2 * _SHARED_BYTES
+    if _SHARED_MEMORY.is_dir():  # elsewhere there is no such limit
+        status = os.statvfs(_SHARED_MEMORY)
+        free = status.f_bavail * status.f_frsize
+    affordable = min(_SHARED_BYTES, free // 2) // (workers * chunk_bytes)
+    if affordable == 0 and workers * chunk_bytes > free:
+        raise RunError(
+            f"{workers} loader processes need {workers * chunk_bytes / 2**20:.0f} MiB of shared memory, but "
+            f"{_SHARED_MEMORY} has {free / 2**20:.0f} MiB free; start fewer with --workers, or enlarge it "
+            "(docker run --shm-size=2g)"
         )
-    return torch.cat(list(parts))
+    return max(1, min(affordable, -(-2 * chunks_per_batch // workers)))
 
 
-class PreparedViews:
-    """Makes a generator that has only `prepare(image) -> V images` look complete.
-
-    Python, numpy and torch are seeded from the sample's key around each call, so its views are as repeatable as any.
-
-    Args:
-        generator: Has `prepare(image)`; may have `num_views`, else the first call tells.
-    """
-
-    def __init__(self, generator: Any) -> None:
-        self._prepare: Callable[[Any], Sequence[Any]] = generator.prepare
-        self.num_views: int = getattr(generator, "num_views", 2)
-
-    def draw(self, keys: Keys) -> npt.NDArray[np.float32]:
-        """Return the key itself in four parts of 16 bits, which float32 holds exactly: [B, V, 4]."""
-        parts = [(keys >> np.uint64(16 * part)) & np.uint64(0xFFFF) for part in range(4)]
-        draws = np.stack(parts, axis=-1).astype(np.float32)
-        return np.repeat(draws[:, None], self.num_views, axis=1)
-
-    def prepare(self, image: Any, draws: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
-        """Return the views, grouped by size in the order of their first view."""
-        key = sum(int(part) << (16 * number) for number, part in enumerate(draws[0]))
-        with seeded(key >> 1):
-            views = [as_uint8(view) for view in self._prepare(image)]
-        if len(views) != self.num_views:
-            raise DataError(f"prepare(image) returned {len(views)} views; set num_views = {len(views)} on the class")
-        sizes = list(dict.fromkeys(tuple(view.shape) for view in views))
-        return tuple(torch.stack([view for view in views if tuple(view.shape) == size]) for size in sizes)
-
-    def apply(self, groups: Sequence[Tensor], draws: Tensor) -> list[Tensor]:
-        """Return the views of each group as float32 in [0, 1]."""
-        return [group[:, number].float() / 255 for group in groups for number in range(group.shape[1])]
-
-
-def as_uint8(image: Any) -> Tensor:
-    """Return a PIL image, uint8 tensor, or float tensor in [0, 1] as uint8 [C, H, W]."""
-    if isinstance(image, Image.Image):
-        array = np.array(image)
-        return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1).copy())
-    tensor = torch.as_tensor(image)
-    return tensor if tensor.dtype == torch.uint8 else (tensor.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def complete_views(views: Any) -> Views:
-    """Return a view generator with all three parts, whichever of the two forms it has."""
-    completed: Views = views if hasattr(views, "apply") else PreparedViews(views)
-    return completed
+def bytes_per_image(raw: RawBatch) -> int:
+    """Return the bytes of one image as it leaves a worker."""
+    return sum(group[0].numel() for group in raw.groups)
 
 
 def sample_views(source: Source, views: Views, seed: int, indices: Sequence[int]) -> list[Tensor]:
@@ -341,8 +262,9 @@ def sample_views(source: Source, views: Views, seed: int, indices: Sequence[int]
 def sample_batch(source: Source, views: Views, seed: int, epoch: int, indices: Sequence[int]) -> RawBatch:
     """Return a few images as an epoch would see them, read in this process and left on the CPU."""
     positions = np.asarray(indices, dtype=np.int64)
-    chunks = _Chunks(source.dataset, views, source.on_bad_image)
-    chunk = _raised(chunks[sample_keys(seed, epoch, positions), positions])
+    chunk = Chunks(source.dataset, views, source.on_bad_image)[sample_keys(seed, epoch, positions), positions]
+    if isinstance(chunk, SslkitError):
+        raise chunk
     return RawBatch(chunk.groups, chunk.draws, chunk.labels, chunk.indices)
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from sslkit.engine.batches import as_uint8
+from sslkit.engine.prepared_views import as_uint8
 
 # The paper's test crop: the central 87.5 %, which is 224 of 256 pixels (Chen et al. 2020, B.6, and its code).
 _CENTRAL_SHARE: Final = 0.875

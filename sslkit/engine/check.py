@@ -15,12 +15,13 @@ from PIL import Image
 
 from sslkit.engine.artifact import load_backbone
 from sslkit.engine.assemble import parameter_groups
-from sslkit.engine.batches import Source, complete_views, sample_views
+from sslkit.engine.batches import Source, sample_views
 from sslkit.engine.build import build_method, built, naming_the_size, open_data, starting_normalisation
 from sslkit.engine.fit import require_fit
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
+from sslkit.engine.prepared_views import complete_views
 from sslkit.errors import DataError
 from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
 from sslkit.registry.hookspecs import callback_manager

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
-from sslkit.engine.batches import WithPluginFiles, ignore_stops
 from sslkit.engine.centre_crop import fit_image, fit_tensors
+from sslkit.engine.chunks import WithPluginFiles, ignore_stops
 from sslkit.engine.interfaces import Data, Dataset
 from sslkit.errors import DataError
 from sslkit.images import BadImageError, has_damaged_metadata, open_image

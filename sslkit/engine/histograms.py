@@ -16,9 +16,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sslkit.engine.batches import Source, as_uint8, sample_batch
+from sslkit.engine.batches import Source, sample_batch
 from sslkit.engine.build import built
 from sslkit.engine.interfaces import Views
+from sslkit.engine.prepared_views import as_uint8
 from sslkit.recipe.resolve import Choice
 
 BINS: Final = 64

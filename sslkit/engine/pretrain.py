@@ -17,7 +17,6 @@ import pluggy
 import torch
 
 from sslkit.engine.assemble import Pretraining, assemble
-from sslkit.engine.batches import Batches
 from sslkit.engine.checkpoint import load_checkpoint, load_optimizer_tree, optimizer_tree, save_checkpoint
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Progress, Schedule
@@ -97,14 +96,6 @@ def train(
     if checkpoints is not None:
         _restore(state, checkpoints, identity)
     stepper = pretraining.stepper
-    batches = Batches(
-        pretraining.source,
-        stepper.views,
-        pretraining.order,
-        device=stepper.device,
-        workers=pretraining.workers,
-        bad_images=pretraining.bad_images,
-    )
     ring = MetricRing(stepper.device)
     last_record: dict[str, float] = {}
 
@@ -122,7 +113,7 @@ def train(
 
     hooks.hook.sslkit_pretrain_start(state=state)
     stepper.method.train()
-    stream = batches.stream(state.step, state.total_steps)
+    stream = pretraining.batches.stream(state.step, state.total_steps)
     before = time.perf_counter()
     try:
         while state.step < state.total_steps:

@@ -18,10 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sslkit.engine.batches import RawBatch, Source, as_uint8, complete_views, sample_batch
+from sslkit.engine.batches import RawBatch, Source, sample_batch
 from sslkit.engine.build import built, open_data
 from sslkit.engine.histograms import Panel, intensity_histograms, picture_of
 from sslkit.engine.interfaces import Dataset, Views
+from sslkit.engine.prepared_views import as_uint8, complete_views
 from sslkit.errors import PluginError, RunError
 from sslkit.images import BadImageError
 from sslkit.recipe.resolve import Choice, Viewing

@@ -9,8 +9,9 @@ import toy_plugin
 from PIL import Image
 
 from sslkit import BadImageError, DataError, Shapes
-from sslkit.engine.batches import Batches, PreparedViews, Source, sample_views
+from sslkit.engine.batches import Batches, Source, sample_views
 from sslkit.engine.order import Order
+from sslkit.engine.prepared_views import PreparedViews
 
 CPU = torch.device("cpu")
 

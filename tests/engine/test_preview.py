@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 
 from sslkit import PluginError, RunError, sample_keys
-from sslkit.engine.batches import Batches, Source, as_uint8, complete_views
+from sslkit.engine.batches import Batches, Source
 from sslkit.engine.build import built, open_data
 from sslkit.engine.histograms import Crop, Panel
 from sslkit.engine.order import Order
+from sslkit.engine.prepared_views import as_uint8, complete_views
 from sslkit.engine.preview import preview
 from sslkit.engine.preview_page import GAP, contact_sheet, preview_page, write_preview
 from sslkit.errors import DataError

@@ -1,6 +1,10 @@
-"""What the tests of the views share lies in `view_samples`, a plain module beside them; tests of faults import tests."""
+"""Lets tests import `view_samples`, which lies beside them, and the tests of faults other tests."""
 
 import sys
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+torch.set_num_threads(1)  # the tensors here are tiny: more threads would only wait for each other

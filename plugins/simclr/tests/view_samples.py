@@ -8,18 +8,23 @@ import numpy as np
 import torch
 from sslkit_simclr.operations.colour import Jitter
 from sslkit_simclr.operations.distortion import Distorted
+from sslkit_simclr.policy import COLUMNS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sslkit import sample_keys, uniforms
 
 ORDERS = torch.tensor(list(permutations(range(4))))  # rows: the places of brightness, contrast, saturation, hue
 
+SEMANTICS = ["paper", "torchvision"]
+EXTRAS = ("rotation", "solarize", "equalize", "motion_blur", "sobel", "noise", "cutout")
+EVERYTHING = {f"{name}_probability": 0.5 for name in EXTRAS}
+
 NOTHING = dict.fromkeys(("flip_probability", "jitter_probability", "grayscale_probability", "blur_probability"), 0.0)
 
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "is_nonzero", "item", "equal", "unique"}
 """Operations that make the host wait for a device, or whose shapes depend on what is on it."""
 
-FROM_HOST = {"lift_fresh", "scalar_tensor"}
+FROM_HOST = {"lift_fresh"}
 """A constant of Python made into a tensor: on a device, a copy that waits."""
 
 
@@ -71,9 +76,7 @@ def jittered_cases(semantics, size=6):
     generator = torch.Generator().manual_seed(1)
     uniform = torch.rand(4, len(images), generator=generator) * 2 - 1
     brightness = 0.8 * uniform[0] + (semantics == "torchvision")
-    jitter = Jitter(
-        ORDERS.repeat(12, 1), brightness, 1 + 0.8 * uniform[1], 1 + 0.8 * uniform[2], 0.2 * uniform[3]
-    )
+    jitter = Jitter(ORDERS.repeat(12, 1), brightness, 1 + 0.8 * uniform[1], 1 + 0.8 * uniform[2], 0.2 * uniform[3])
     return images, Distorted(jitter, torch.arange(len(images)) % 3 == 0)
 
 
@@ -98,3 +101,11 @@ def require_pixels(images):
     assert torch.isfinite(images).all()
     assert images.min() >= 0
     assert images.max() <= 1
+
+
+def parameters_of(views, draws):
+    """The parameters of each operation by its name, from draws [B, V, K]."""
+    rows = torch.from_numpy(draws).flatten(0, 1)
+    policy = views._policy
+    found = dict(zip((part.name for part in policy._operations), policy.parameters(rows), strict=True))
+    return found | {"flip": views._flip.parameters(rows[:, COLUMNS["flip"]])}

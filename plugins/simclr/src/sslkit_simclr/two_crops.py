@@ -121,7 +121,6 @@ class TwoCrops:
         self._cropper = Cropper(owner, image_size, CropRule(area, aspect, coverage, semantics), crop_on)
         self.num_views = num_views
         self.whole_images = self._cropper.whole_images
-        self._sigma_of_batch = blur_sigma_per == "batch"
         self._auto_augment = None
         if auto_augment != "none":
             if crop_on == "device":
@@ -131,6 +130,8 @@ class TwoCrops:
             self._auto_augment = home.AutoAugment(auto_augment)
         pixels = pixels_of(backend)
         radius = blur_radius(image_size)
+        blurs = blur_probability > 0 and radius > 0
+        self._sigma_of_batch = blur_sigma_per == "batch" and blurs
         operations: list[Any] = [
             QuarterTurns(rotation_probability),
             ColourDistortion(
@@ -141,7 +142,7 @@ class TwoCrops:
                 pixels.distort,
             ),
             Blur(
-                blur_probability if radius > 0 else 0.0,
+                blur_probability if blurs else 0.0,
                 blur_sigma,
                 radius,
                 "black" if semantics == "paper" else "mirror",
@@ -237,6 +238,8 @@ class TwoCrops:
         numbers = torch.from_numpy(draws)
         mirrored = self._flip.parameters(numbers[:, COLUMNS["flip"]])
         crops, rest = self._cropper.describe(draws, height, width), self._policy.describe(numbers)
+        for words in rest if self._sigma_of_batch else []:
+            words["blur"] = "no" if words["blur"] == "no" else "sigma of the batch's first image"
         return [
             {"crop": crops[view], **self._flip.describe(mirrored, view), **rest[view]} for view in range(len(draws))
         ]

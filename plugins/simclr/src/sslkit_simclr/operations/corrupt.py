@@ -87,7 +87,8 @@ class Solarize(_Corruption):
 
     def changed(self, images: Tensor) -> Tensor:
         """Return the images with bright values inverted."""
-        return solarize(images, self.threshold)
+        # A number would be copied to the device at every call, and the host would wait for it.
+        return solarize(images, images.new_full((len(images),), self.threshold))
 
 
 @dataclass(frozen=True)

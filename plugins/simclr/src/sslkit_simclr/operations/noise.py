@@ -55,7 +55,7 @@ def normal_numbers(origin: Tensor, count: int) -> Tensor:
     place = torch.arange(count, device=origin.device)
     key = _hash((origin.double() * 2**24).long() + 1)
     bits = _hash(key.view(-1, 1) ^ _hash(place))
-    uniform = ((bits >> 8).float() + 0.5) * 2.0**-24  # strictly between 0 and 1
+    uniform = ((bits >> 9).float() + 0.5) * 2.0**-23  # strictly between 0 and 1: float32 holds the half beside 23 bits
     return torch.erfinv(2 * uniform - 1) * 2**0.5
 
 
