@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from PIL import Image
@@ -134,3 +137,44 @@ def test_the_same_views_for_any_workers_and_chunks(folder, options, monkeypatch)
         )
     first, second = known[0][1:]
     assert not torch.equal(first, second)
+
+
+RANK = """
+import sys, torch
+from sslkit import ImageFolder
+from sslkit.engine.batches import Source
+from sslkit.engine.chunks import Chunks
+from sslkit.engine.order import Order
+from sslkit.engine.randomness import sample_keys
+from sslkit_simclr import TwoCrops
+folder, rank, world, size, out = sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5]
+torch.set_num_threads(1)
+views = TwoCrops(image_size=size)
+source = Source.of(ImageFolder(folder), views)
+indices = Order(0, len(source.dataset), 6).indices(1)[rank::world]
+chunk = Chunks(source.dataset, views, "raise")[sample_keys(0, 0, indices), indices]
+torch.save(torch.stack(views.apply(chunk.groups, chunk.draws)), out)
+"""
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_ranks_see_the_views_of_the_whole_batch(size, tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, image in enumerate(smooth_images(12, 40, 50)):
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{number:02d}.png")
+
+    def seen(world):
+        """Return the views [V, B, ...] of a step, each rank's made in a process of its own."""
+        files = [tmp_path / f"{world}_{rank}.pt" for rank in range(world)]
+        ranks = [
+            subprocess.Popen([sys.executable, "-c", RANK, folder, str(rank), str(world), str(size), file])
+            for rank, file in enumerate(files)
+        ]
+        assert [rank.wait() for rank in ranks] == [0] * world
+        parts = [torch.load(file) for file in files]
+        return torch.stack(parts, 2).flatten(1, 2)
+
+    alone = seen(1)
+    assert alone.shape[:2] == (2, 6)
+    assert torch.equal(alone, seen(2))

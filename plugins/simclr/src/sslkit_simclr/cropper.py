@@ -5,6 +5,7 @@ Enters: images and uniform numbers. Leaves: crops. Called by the view generators
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from sslkit import DataError
 from sslkit_simclr.operations.crop import ATTEMPTS, Boxes, CropRule, crop_boxes
-from sslkit_simclr.operations.geometry import flip
 from sslkit_simclr.operations.resample import Interpolation, as_tensor, crop_and_resize, crops_of
+
+Flip = Callable[[Tensor, Tensor], Tensor]
 
 
 class Cropper:
@@ -25,6 +27,7 @@ class Cropper:
         size: Side S of a crop, pixels.
         rule: What boxes are allowed.
         on: `worker` or `device`.
+        flip: (images, flipped) -> images, the backend's.
 
     Attributes:
         whole_images: Whether `prepare` returns the image as it is.
@@ -33,7 +36,7 @@ class Cropper:
         DataError: A range is empty, or leaves hardly any crop.
     """
 
-    def __init__(self, owner: str, size: int, rule: CropRule, on: Literal["worker", "device"]) -> None:
+    def __init__(self, owner: str, size: int, rule: CropRule, on: Literal["worker", "device"], flip: Flip) -> None:
         require_range(owner, "area", rule.area, at_most=1.0)
         require_range(owner, "aspect", rule.aspect)
         if rule.semantics == "paper":
@@ -41,6 +44,7 @@ class Cropper:
         self.whole_images = on == "device"
         self.size = size
         self._rule = rule
+        self._flip = flip
         self._interpolation: Interpolation = "bicubic" if rule.semantics == "paper" else "bilinear"
 
     def prepare(self, image: Any, draws: npt.NDArray[np.float32]) -> Tensor:
@@ -59,7 +63,7 @@ class Cropper:
     def crops(self, images: Tensor, boxes: Boxes | None, flipped: Tensor) -> Tensor:
         """Return float32 [N, C, S, S] in [0, 1] of uint8 images and their boxes, the marked ones mirrored."""
         if boxes is None:
-            return flip(images, flipped).float().div_(255)
+            return self._flip(images, flipped).float().div_(255)
         return crop_and_resize(images, boxes, self.size, flipped, self._interpolation)
 
     def describe(self, draws: npt.NDArray[np.float32], height: int, width: int) -> list[str]:

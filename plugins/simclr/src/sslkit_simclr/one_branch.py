@@ -87,9 +87,9 @@ class OneBranch:
             raise DataError(f"{owner}: blur has no kernel below 20 pixels; set a larger image_size than {image_size}")
         require_range(owner, "blur_sigma", blur_sigma)
         rule = CropRule(area, aspect, coverage)
-        self._cropper = Cropper(owner, image_size, rule, crop_on)
-        self.whole_images = self._cropper.whole_images
         pixels = pixels_of(backend)
+        self._cropper = Cropper(owner, image_size, rule, crop_on, pixels.flip)
+        self.whole_images = self._cropper.whole_images
         made: dict[str, Callable[[], Any]] = {
             "crop": lambda: _CropAgain(rule, image_size),
             "cutout": lambda: Cutout(1.0, cutout_side),

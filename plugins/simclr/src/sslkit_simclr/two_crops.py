@@ -118,7 +118,9 @@ class TwoCrops:
     ) -> None:
         owner = "simclr.two_crops"
         require_range(owner, "blur_sigma", blur_sigma)
-        self._cropper = Cropper(owner, image_size, CropRule(area, aspect, coverage, semantics), crop_on)
+        pixels = pixels_of(backend)
+        rule = CropRule(area, aspect, coverage, semantics)
+        self._cropper = Cropper(owner, image_size, rule, crop_on, pixels.flip)
         self.num_views = num_views
         self.whole_images = self._cropper.whole_images
         self._auto_augment = None
@@ -128,7 +130,6 @@ class TwoCrops:
             # torchvision's transforms and, below, kornia take seconds to import: only who asks for them waits.
             home = import_module("sslkit_simclr.operations.auto_augment")
             self._auto_augment = home.AutoAugment(auto_augment)
-        pixels = pixels_of(backend)
         radius = blur_radius(image_size)
         blurs = blur_probability > 0 and radius > 0
         self._sigma_of_batch = blur_sigma_per == "batch" and blurs
@@ -240,8 +241,10 @@ class TwoCrops:
         crops, rest = self._cropper.describe(draws, height, width), self._policy.describe(numbers)
         for words in rest if self._sigma_of_batch else []:
             words["blur"] = "no" if words["blur"] == "no" else "sigma of the batch's first image"
+        augmented = {"auto augment": self._auto_augment.policy} if self._auto_augment is not None else {}
         return [
-            {"crop": crops[view], **self._flip.describe(mirrored, view), **rest[view]} for view in range(len(draws))
+            {"crop": crops[view], **augmented, **self._flip.describe(mirrored, view), **rest[view]}
+            for view in range(len(draws))
         ]
 
 

@@ -23,9 +23,13 @@ class AutoAugment:
 
     Args:
         policy: The set.
+
+    Attributes:
+        policy: As above.
     """
 
     def __init__(self, policy: Literal["imagenet", "cifar10", "svhn"]) -> None:
+        self.policy = policy
         self._augment = TorchvisionAutoAugment(AutoAugmentPolicy(policy))
 
     def __call__(self, crop: Tensor, draws: npt.NDArray[np.float32]) -> Tensor:

@@ -5,7 +5,6 @@ Enters: images, and parameters for each. Leaves: images. Called through `policy`
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -42,20 +41,13 @@ def flip(images: Tensor, flipped: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Flip:
-    """Mirror left to right. Source: SimCLR, appendix A."""
+    """Whether to mirror left to right; the pixels are mirrored while they are cropped. Source: SimCLR, appendix A."""
 
     probability: float
-    pixels: Callable[[Tensor, Tensor], Tensor] = flip
-    name: ClassVar[str] = "flip"
-    needs_colour: ClassVar[bool] = False
 
     def parameters(self, draws: Tensor) -> Flipped:
         """Return whether each image is mirrored, from draws [N, 1]."""
         return Flipped(draws[:, 0] < self.probability)
-
-    def __call__(self, images: Tensor, parameters: Flipped) -> Tensor:
-        """Mirror the chosen images."""
-        return self.pixels(images, parameters.chosen)
 
     def describe(self, parameters: Flipped, view: int) -> dict[str, str]:
         """Say whether a view is mirrored."""
