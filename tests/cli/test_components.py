@@ -53,7 +53,14 @@ def test_a_component_that_cannot_be_imported(capsys, install):
     assert "No module named 'no_such_package'; see: sslkit components hollow.gone -v" in capsys.readouterr().err
 
 
-REQUIRED = {"learning_rate": "0.1", "model": '"resnet18"', "dataset": '"cifar10"', "name": '"x"'}
+REQUIRED = {
+    "learning_rate": "0.1",
+    "model": '"resnet18"',
+    "dataset": '"cifar10"',
+    "name": '"x"',
+    "train": '"train"',
+    "operations": '["colour"]',
+}
 HEADERS = {
     "schedule": "[pretrain.schedule.learning_rate]",
     "callback": "[[pretrain.callbacks]]",
