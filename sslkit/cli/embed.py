@@ -41,8 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
     import numpy as np
 
     from sslkit.engine.artifact import load_backbone
+    from sslkit.engine.environment import choose_device
     from sslkit.engine.features import embed_folder
-    from sslkit.engine.run import choose_device
 
     device = choose_device(arguments.device)
     model = load_backbone(arguments.weights, device=str(device), workers=arguments.workers)

@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import shutil
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +20,10 @@ import numpy as np
 import pluggy
 import torch
 
-import sslkit
 from sslkit.engine.artifact import save_artifact
 from sslkit.engine.build import Build, build
 from sslkit.engine.continuation import compared, require_nothing_new, require_same_recipe
+from sslkit.engine.environment import choose_device, note_environment
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.log import collecting
@@ -128,29 +125,6 @@ def run(
         callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
         _execute(info, built, _hooks(recipe, callbacks), stops)
     return info
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` takes CUDA if there is one, else the CPU.
-
-    Raises:
-        RunError: There is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RunError(f"--device {name}: is no device; say auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise RunError(f"--device {name}: this machine or this torch has no CUDA; say --device auto or cpu")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise RunError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
-    if device.type == "mps" and not torch.backends.mps.is_available():
-        raise RunError(f"--device {name}: this machine has no MPS; say --device auto or cpu")
-    if device.type not in ("cpu", "cuda", "mps"):
-        raise RunError(f"--device {name}: say auto, cpu, cuda, cuda:1 or mps")
-    return device
 
 
 def _compile_views(built: Build, device: torch.device) -> None:
@@ -308,38 +282,7 @@ def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
     write_text(folder / "resolved.toml", resolved_toml(recipe, built.derived, data_root))
     if recipe.source.resolve().parent != folder.resolve():  # else it is the run's own resolved.toml, run again
         write_text(folder / "recipe.toml", overrides + given)
-    environment = folder / "environment.json"
-    now = _environment(info)
-    before = read_json(environment)
-    if before is not None:
-        moved = [key for key in ("torch", "threads", "cpu", "device", "compiled_views") if before.get(key) != now[key]]
-        if moved:
-            logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
-    write_json(environment, now)
-
-
-def _environment(info: RunInfo) -> dict[str, Any]:
-    owners = sorted({choice.component.owner for choice in info.recipe.choices()})
-    return {
-        "sslkit": sslkit.__version__,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "plugins": owners,
-        "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
-        "device": str(info.device),
-        "device_name": _device_name(info.device),
-        "threads": torch.get_num_threads(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "compiled_views": info.compiled_views,
-        "command": sys.argv,
-    }
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    note_environment(folder, recipe, info.device, compiled_views=info.compiled_views)
 
 
 def _write_status(info: RunInfo, status: str, reason: str) -> None:

@@ -1,0 +1,77 @@
+"""The machine that a run is on: which device it takes, and what `environment.json` says of it.
+
+Enters: a device's name, a recipe. Leaves: a device; a file in the run's folder. Called by `run`, and by commands that
+need a device.
+"""
+
+from __future__ import annotations
+
+import logging
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+import sslkit
+from sslkit.errors import RunError
+from sslkit.recipe.resolve import Recipe
+from sslkit.run_folder import read_json, write_json
+
+logger = logging.getLogger("sslkit")
+
+_ROUNDING = ("torch", "threads", "cpu", "device", "compiled_views")  # on which the last bits depend
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` takes CUDA if there is one, else the CPU.
+
+    Raises:
+        RunError: There is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RunError(f"--device {name}: is no device; say auto, cpu, cuda, cuda:1 or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise RunError(f"--device {name}: this machine or this torch has no CUDA; say --device auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunError(f"--device {name}: there are {torch.cuda.device_count()} CUDA devices, counted from 0")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise RunError(f"--device {name}: this machine has no MPS; say --device auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise RunError(f"--device {name}: say auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, compiled_views: bool) -> None:
+    """Write `environment.json`; warn if a run goes on where its bits may come out otherwise."""
+    path = folder / "environment.json"
+    now = {
+        "sslkit": sslkit.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "plugins": sorted({choice.component.owner for choice in recipe.choices()}),
+        "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
+        "device": str(device),
+        "device_name": _device_name(device),
+        "threads": torch.get_num_threads(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "compiled_views": compiled_views,
+        "command": sys.argv,
+    }
+    before = read_json(path)
+    moved = [key for key in _ROUNDING if before is not None and before.get(key) != now[key]]
+    if moved:
+        logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
+    write_json(path, now)
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return platform.processor() or platform.machine()
