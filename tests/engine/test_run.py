@@ -38,6 +38,29 @@ def folder_recipe(path, images):
     return path
 
 
+COMPILING = """
+from pathlib import Path
+from sslkit import hookimpl, uniforms
+SSLKIT_API = 1
+
+@hookimpl
+def sslkit_register(register):
+    register.views("compiling", "compiling:Compiling", summary="can be compiled")
+
+class Compiling:
+    num_views = 2
+    whole_images = True
+    def draw(self, keys):
+        return uniforms(keys, 2, 1)
+    def prepare(self, image, draws):
+        return (image.unsqueeze(0),)
+    def apply(self, groups, draws):
+        return [groups[0][:, 0].float() / 255 * (0.5 + draws[:, view, :, None, None] / 2) for view in range(2)]
+    def compile(self):
+        Path(__file__).with_name("compiled").touch()
+"""
+
+
 class StopAt:
     def __init__(self, step):
         self.step = step
@@ -367,3 +390,36 @@ def test_ten_kills_at_random_moments_change_nothing(recipe_file, tmp_path):
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     kill_until_done(recipe, tmp_path / "killed", kills=10, seed=0, longest=time.monotonic() - started)
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+
+
+def test_the_log_holds_what_was_said_before_there_was_a_folder(recipe_file, tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(20):
+        Image.new("RGB", (16, 16), (number, 0, 0)).save(images / f"{number:02d}.png")
+    (images / "notes.txt").write_text("no image")
+    info = run(folder_recipe(recipe_file(), images), runs=tmp_path / "runs", overrides=["pretrain.epochs=1"], workers=0)
+    lines = (info.folder / "log.txt").read_text().splitlines()
+    assert [line.partition(" INFO ")[2] for line in lines if "ignored" in line] == [
+        f"{images}: 1 entry ignored (notes.txt)"
+    ]
+    run(recipe_file(), runs=tmp_path / "runs", overrides=["pretrain.epochs=1"])
+    assert len((info.folder / "log.txt").read_text().splitlines()) == len(lines)  # closed with its run
+
+
+def test_views_are_compiled_only_if_they_know_how(recipe_file, tmp_path, monkeypatch):
+    with pytest.raises(RunError, match="--compile: there are no views here that can be compiled; leave it out"):
+        run(recipe_file(), runs=tmp_path / "runs", compile_views=True)
+    assert not (tmp_path / "runs" / "toy").exists()
+    plugin = tmp_path / "compiling.py"
+    plugin.write_text(COMPILING)
+    text = recipe_file().read_text().replace("plugins = [", f"plugins = ['{plugin}', ")
+    path = tmp_path / "compiling.toml"
+    path.write_text(text.replace("local.brightness", "local.compiling"))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(RunError, match=r"--compile: needs a C\+\+ compiler, and there is none"):
+        run(path, runs=tmp_path / "runs", compile_views=True)
+    monkeypatch.undo()
+    info = run(path, runs=tmp_path / "runs", overrides=["pretrain.epochs=1"], compile_views=True)
+    assert json.loads((info.folder / "environment.json").read_text())["compiled_views"] is True
+    assert (tmp_path / "compiled").exists()
