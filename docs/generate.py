@@ -91,9 +91,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "timm_backbone", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets",
-        "TransferSets", "ImageNet", "linear", "knn", "sgd", "adamw",
-        "cosine", "constant",
+        "JointEmbedding", "timm_backbone", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays",
+        "TorchvisionSets", "TransferSets", "ImageNet", "linear", "knn", "sgd", "adamw", "cosine", "constant",
     ),
     "Contracts": (
         "Batch", "Progress", "Loss", "LossOutput", "Views", "Backbone", "Head", "Objective", "Method", "Schedule",
@@ -217,21 +216,28 @@ def _commands_page() -> str:
         _NOTICE,
         "# Commands",
         "",
-        "Every command answers `--help`. A mistake is one line on standard error and exit code 2; nothing is written.",
+        "Every command answers `--help`. A mistake is one line on standard error and exit code 2, behind the usage if "
+        "the arguments are at fault; nothing is written.",
         "",
     ]
     for name, command in _subparsers(parser()).items():
-        lines += [f"## sslkit {name}", "", command.description or "", ""]
-        lines += ["| argument | meaning |", "| --- | --- |"]
-        lines += [_row(_argument(action), action.help or "") for action in command._actions]
-        lines += ["", "```text", command.epilog or "", "```", ""]
+        lines += [f"## sslkit {name}", "", *_command(command)]
+        for action, its_command in _subparsers(command).items():
+            lines += [f"### sslkit {name} {action}", "", *_command(its_command)]
     return "\n".join(lines)
+
+
+def _command(command: argparse.ArgumentParser) -> list[str]:
+    actions = [action for action in command._actions if not isinstance(action, argparse._SubParsersAction)]
+    rows = [_row(_argument(action), action.help or "") for action in actions]
+    table = ["| argument | meaning |", "| --- | --- |", *rows]
+    return [command.description or "", "", *table, "", "```text", command.epilog or "", "```", ""]
 
 
 def _subparsers(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     # argparse's own help text differs between Python versions; its actions do not.
-    found = next(action for action in top._actions if isinstance(action, argparse._SubParsersAction))
-    return dict(found.choices)
+    found = (action for action in top._actions if isinstance(action, argparse._SubParsersAction))
+    return {name: command for action in found for name, command in action.choices.items()}
 
 
 def _argument(action: argparse.Action) -> str:

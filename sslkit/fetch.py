@@ -7,6 +7,7 @@ unasked.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import shutil
@@ -65,7 +66,12 @@ def fetch(name: str, source: Source, data_root: Path, report: Report = lambda *_
     try:
         work.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)  # of an earlier, interrupted call
-        files = [_download(archive, source.page, work, report) for archive in source.archives]
+        try:
+            files = [_download(archive, source.page, work, report) for archive in source.archives]
+        except DataError:
+            with contextlib.suppress(OSError):
+                work.rmdir()  # unless something came, to go on from
+            raise
         for archive, file in zip(source.archives, files, strict=True):
             place = unpacked / archive.unpack_to
             place.mkdir(parents=True, exist_ok=True)

@@ -47,9 +47,10 @@ _REPLACEMENT_TRIES = 10
 
 _DAMAGED_METADATA = "damaged_metadata"
 
-# Damaged metadata: a run counts it in one line. For good, not around each image: leaving `catch_warnings` makes Python
-# repeat every other warning that it shows once.
+# Damaged metadata, which a run counts in one line, and images that are too large, which are refused here. For good, not
+# around each image: leaving `catch_warnings` makes Python repeat every other warning that it shows once.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning, module=r"PIL\.")
 
 
 class BadImageError(DataError):

@@ -116,11 +116,7 @@ class FoundImages(NamedTuple):
     aliases: npt.NDArray[np.int64]
 
     def repeated(self, labels: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.bool_]:
-        """Return which links, bool [n], lead to a file that is listed before them with the same label.
-
-        Args:
-            labels: int64 [n]; default: the same for all.
-        """
+        """Return which links, bool [n], lead to a file listed before them with the same label, int64 [n], if any."""
         repeated = np.zeros(len(self.files), dtype=np.bool_)
         seen: set[tuple[int, int]] = set()
         for position, file, is_link in self.aliases.tolist():
@@ -128,6 +124,10 @@ class FoundImages(NamedTuple):
             repeated[position] = is_link and identity in seen
             seen.add(identity)
         return repeated
+
+    def distinct(self) -> Listing:
+        """Return the images without links to those that are listed anyway."""
+        return self.files.take(np.flatnonzero(~self.repeated()))
 
 
 def list_images(folder: Path) -> FoundImages:
@@ -146,10 +146,8 @@ def list_images(folder: Path) -> FoundImages:
     """
     if not folder.is_dir():
         raise DataError(f"{one_line(folder)}: {'is not a folder' if folder.exists() else 'no such folder'}")
-    files: list[bytes] = []
+    files, ignored, first_folders = list[bytes](), list[bytes](), list[bytes]()
     file_links: set[bytes] = set()
-    ignored: list[bytes] = []
-    first_folders: list[bytes] = []
     seen: set[tuple[int, int]] = set()
     level, links = [b""], list[bytes]()
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -159,8 +157,7 @@ def list_images(folder: Path) -> FoundImages:
                 if scan.identity in seen:
                     continue
                 seen.add(scan.identity)
-                files += scan.files
-                files += scan.file_links
+                files += scan.files + scan.file_links
                 file_links.update(scan.file_links)
                 ignored += scan.ignored
                 deeper += scan.folders
@@ -191,8 +188,8 @@ def find_images(folder: Path) -> list[str]:
     Raises:
         DataError: The folder, or one in it, does not exist or cannot be read.
     """
-    found = list_images(folder)
-    return [found.files.path(int(position)) for position in np.flatnonzero(~found.repeated())]
+    files = list_images(folder).distinct()
+    return [files.path(position) for position in range(len(files))]
 
 
 class _Scan(NamedTuple):
@@ -225,21 +222,18 @@ def _scan(folder: bytes, here: bytes) -> _Scan:
 
 def _kind(entry: os.DirEntry[bytes]) -> str | None:
     """Return the field of _Scan that an entry belongs to, None for an entry of no interest."""
+    is_image = entry.name[entry.name.rfind(b".") :].lower() in _SUFFIXES
     if entry.is_dir(follow_symlinks=False):
         return "folders"
     if not entry.is_symlink():
-        return "files" if _is_image_name(entry.name) and entry.is_file(follow_symlinks=False) else None
+        return "files" if is_image and entry.is_file(follow_symlinks=False) else None
     try:
         mode = entry.stat().st_mode
     except OSError:  # it leads nowhere, round in a circle, or where we may not look
         mode = stat.S_IFREG
     if stat.S_ISDIR(mode):
         return "links"
-    return "file_links" if _is_image_name(entry.name) and stat.S_ISREG(mode) else None
-
-
-def _is_image_name(name: bytes) -> bool:
-    return name[name.rfind(b".") :].lower() in _SUFFIXES
+    return "file_links" if is_image and stat.S_ISREG(mode) else None
 
 
 def _look(pool: Executor, folder: Path, paths: Sequence[bytes]) -> npt.NDArray[np.int64]:
@@ -300,10 +294,6 @@ def _aliases(paths: Sequence[bytes], links: set[bytes], looks: npt.NDArray[np.in
     for position in np.flatnonzero(~is_link & np.isin(looks[:, 2], inodes)).tolist():
         if (own_name_of := (looks[position, 1], looks[position, 2])) in names:
             names[own_name_of].insert(0, position)
-    rows = [
-        (position, file, is_link[position])
-        for file, group in enumerate(names.values())
-        if len(group) > 1
-        for position in group
-    ]
+    groups = [group for group in names.values() if len(group) > 1]
+    rows = [(position, file, is_link[position]) for file, group in enumerate(groups) for position in group]
     return np.array(rows, dtype=np.int64).reshape(-1, 3)

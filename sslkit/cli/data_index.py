@@ -32,24 +32,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """List the folder, and hash its files if asked to."""
     import numpy as np
+    from rich.filesize import decimal
 
     from sslkit.errors import DataError
     from sslkit.index import list_images
     from sslkit.text import one_line
 
     found = list_images(arguments.folder)
-    repeated = found.repeated()
-    files = found.files.take(np.flatnonzero(~repeated))
+    files = found.distinct()
     if not len(files):
         raise DataError(f"{one_line(arguments.folder)}: holds no images")
     paths = [files.path(position) for position in range(len(files))]
     folders = len({path.rpartition("/")[0] for path in paths})
     size = int(np.maximum(files.sizes, 0).sum())
-    _print("images", f"{len(files):,} in {folders:,} folder{'s' if folders > 1 else ''}, {_bytes(size)}")
+    _print("images", f"{len(files):,} in {folders:,} folder{'s' if folders > 1 else ''}, {decimal(size)}")
     if found.ignored:
         _print("ignored", f"{found.ignored:,}, such as {', '.join(found.examples)}")
-    if repeated.any():
-        _print("links", f"{int(repeated.sum()):,} left out: the files themselves are listed")
+    if repeated := len(found.files) - len(files):
+        _print("links", f"{repeated:,} left out: the files themselves are listed")
     _print("fingerprint", files.fingerprint())
     return _hash(arguments.folder, dict(zip(paths, files.sizes.tolist(), strict=True))) if arguments.hash else 0
 
@@ -112,16 +112,6 @@ def _stored(store: Path) -> dict[str, tuple[int, str]]:
         return {path: (int(size), str(digest)) for path, (size, digest) in json.loads(store.read_bytes()).items()}
     except (OSError, ValueError, TypeError, AttributeError):  # none yet, or damaged
         return {}
-
-
-def _bytes(number: float) -> str:
-    if number < 1000:
-        return f"{number:.0f} bytes"
-    for unit in ("kB", "MB", "GB"):
-        number /= 1000
-        if number < 1000:
-            return f"{number:.1f} {unit}"
-    return f"{number / 1000:.1f} TB"
 
 
 def _print(what: str, text: str) -> None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import Batches, Source, bytes_per_image, default_workers, sample_batch
-from sslkit.engine.fit import require_fit
+from sslkit.engine.fit import require_fit, require_views
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
 from sslkit.engine.order import Order
@@ -115,6 +115,7 @@ def assemble(
     order = Order(seed, len(source.dataset), batch_size)
     raw = sample_batch(source, complete, seed, 0, (0, 1 % len(source.dataset)))
     shapes: list[Any] = [tuple(view.shape[1:]) for view in complete.apply(raw.groups, raw.draws)]
+    require_views(method, len(shapes))
     require_fit(method.backbone, shapes, normalisation)
     method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)

@@ -38,7 +38,7 @@ class RawBatch(NamedTuple):
     Attributes:
         groups: uint8 [B, v, C, S, S] per output size.
         draws: float32 [B, V, K].
-        labels: int64 [B], -1 where there is none.
+        labels: int64 [B], -1 where there is none; or int8 [B, classes].
         indices: int64 [B].
     """
 

@@ -25,7 +25,7 @@ from sslkit.engine.artifact import (
     rebuild_backbone,
 )
 from sslkit.engine.assemble import Pretraining, assemble
-from sslkit.engine.fit import MisfitError
+from sslkit.engine.fit import MisfitError, require_channels
 from sslkit.engine.frozen import FrozenModel, require_measurable
 from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
 from sslkit.engine.randomness import component_seed, seeded
@@ -104,6 +104,9 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
         title = number_if_taken(evaluation.evaluation.component.name, {known.name for known in evaluations})
         choice = evaluation.data or recipe.pretrain.data  # type: ignore[union-attr]
         opened = _open_once(choice, data, data_root, recipe.seed)
+        if evaluation.data is not None:
+            size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
+            require_channels(measured.backbone, opened, size, choice.path)
         probe = built(evaluation.evaluation, recipe.seed)
         evaluations.append(BuiltEvaluation(title, choice.component.name, probe, opened, evaluation))
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]

@@ -17,7 +17,7 @@ from sslkit.engine.artifact import load_backbone
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, sample_views
 from sslkit.engine.build import build_method, built, naming_the_size, open_data, starting_normalisation
-from sslkit.engine.fit import require_fit
+from sslkit.engine.fit import require_channels, require_fit, require_views
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
@@ -45,12 +45,13 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
         SslkitError: What a run would stop with.
     """
     lines: list[str] = []
-    data, measured = None, None
+    data, measured, size = None, None, _STAND_IN
     if recipe.pretrain is not None:
         data = _opened(recipe.pretrain.data, data_root, recipe.seed, lines)
-        measured = _check_pretraining(recipe.pretrain, data, recipe.seed, lines)
+        measured, size = _check_pretraining(recipe.pretrain, data, recipe.seed, lines)
     elif recipe.weights is not None:
         measured = load_backbone(recipe.weights)
+        size = measured.input_size
     for plan in recipe.evaluate:
         test_data = data if plan.data is None else _opened(plan.data, data_root, recipe.seed, lines)
         if test_data is not None:
@@ -59,13 +60,15 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
         if measured is not None:
             for name in plan.features:
                 require_measurable(name, measured.backbone, getattr(measured, "head", None))
+            if plan.data is not None and test_data is not None:
+                require_channels(measured.backbone, test_data, size, plan.data.path)
         built(plan.evaluation, recipe.seed)
     for choice in recipe.export:
         built(choice, recipe.seed)
     return lines
 
 
-def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: list[str]) -> Any:
+def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: list[str]) -> tuple[Any, int]:
     views = complete_views(built(plan.views, seed))
     source = Source([(_stand_in(), -1)] * 2) if data is None else Source.of(data, views)
     if data is not None:
@@ -73,6 +76,7 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
     shapes = [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]
     num_classes = None if data is None else data.num_classes
     method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
+    require_views(method, len(shapes))
     with naming_the_size(plan.views):
         require_fit(method.backbone, shapes, starting_normalisation(plan))
     plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))
@@ -85,7 +89,7 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
         f"views: {len(shapes)} of {sizes}",
         f"backbone: {millions:.2f} M parameters, features of {method.backbone.feature_dim}",
     ]
-    return method
+    return method, shapes[0][1]
 
 
 def _method_without_storage(plan: PretrainPlan, seed: int, num_samples: int, num_classes: int | None) -> Any:

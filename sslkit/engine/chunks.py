@@ -86,6 +86,12 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
             for index, key in zip(indices, keys, strict=True)
         ]
         prepared = [self._views.prepare(sample.image, draw) for sample, draw in zip(samples, draws, strict=True)]
+        counts = sorted({len(groups) for groups in prepared})
+        if len(counts) > 1:
+            raise DataError(
+                f"the views of one image come in {counts[0]} sizes, of another in {counts[-1]}; "
+                "a generator must make the same sizes of every image"
+            )
         return Chunk(
             tuple(_stacked(group) for group in zip(*prepared, strict=True)),
             torch.from_numpy(draws),

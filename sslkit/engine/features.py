@@ -6,7 +6,7 @@ Enters: a `FrozenModel` and images. Leaves: float32 features on the CPU, in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -19,11 +19,11 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
 from sslkit.engine.centre_crop import fit_image, fit_tensors
-from sslkit.engine.chunks import WithPluginFiles, ignore_stops
+from sslkit.engine.chunks import CHUNK, WithPluginFiles, ignore_stops
 from sslkit.engine.interfaces import Data, Dataset
 from sslkit.errors import DataError
 from sslkit.images import BadImageError, has_damaged_metadata, open_image
-from sslkit.index import find_images
+from sslkit.index import list_images
 from sslkit.text import one_line
 
 if TYPE_CHECKING:
@@ -54,16 +54,15 @@ def embed_folder(model: FrozenModel, folder: str | Path) -> Embedding:
     Raises:
         DataError: There is no readable image.
     """
-    dataset = _Files(Path(folder), model.input_size)
+    dataset = _Folder(Path(folder))
     if model.head is not None:
         model.measuring("z")
     found = _run(model, dataset, skip_bad=True)
     if not found.kept:
-        raise DataError(f"{folder}: holds no readable image")
+        raise DataError(f"{one_line(folder)}: holds no readable image")
     z = found.values["z"].numpy() if model.head is not None else None
-    return Embedding(
-        [dataset.paths[index] for index in found.kept], found.values["h"].numpy(), z, [str(bad) for bad in found.bad]
-    )
+    paths = [dataset.files.path(index) for index in found.kept]
+    return Embedding(paths, found.values["h"].numpy(), z, [str(bad) for bad in found.bad])
 
 
 def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[str, Tensor]]:
@@ -83,7 +82,7 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
         labels = torch.as_tensor(np.asarray(getattr(dataset, "labels")))  # noqa: B009 - beside every table
         return labels, _concatenated(model.measure_all(batch) for batch in batches)
     skip = getattr(data, "on_bad_image", "raise") == "replace"
-    found = _run(model, _Labelled(dataset, model.input_size), skip_bad=skip)
+    found = _run(model, dataset, skip_bad=skip)
     model.bad_images.add(split, found.bad, len(dataset), getattr(data, "max_bad_fraction", MAX_BAD_FRACTION))
     model.bad_images.add_damaged_metadata(split, found.damaged_metadata)
     model.bad_images.log_summary(split, len(dataset), "and are left out")
@@ -92,11 +91,46 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     return found.values.pop("labels"), found.values
 
 
+class _Folder:
+    """The images below a folder, without labels."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = list_images(folder).distinct()
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return open_image(self.files.folder / self.files.path(index)), -1
+
+
 class _Item(NamedTuple):
+    position: int
     image: Tensor | None
-    label: Any
+    label: Any = -1
     bad: BadImage | None = None
     damaged_metadata: bool = False
+
+
+class _Part(NamedTuple):
+    """Images as a worker hands them over: in one tensor, because each tensor takes a file descriptor on the way."""
+
+    kept: list[int]
+    bad: list[BadImage]
+    damaged_metadata: list[int]
+    images: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, items: list[_Item]) -> _Part:
+        good = [(item, item.image) for item in items if item.image is not None]
+        return cls(
+            [item.position for item, _ in good],
+            [item.bad for item in items if item.bad is not None],
+            [item.position for item, _ in good if item.damaged_metadata],
+            torch.stack([image for _, image in good]) if good else torch.empty(0),
+            torch.as_tensor(np.array([np.asarray(item.label) for item, _ in good])),
+        )
 
 
 class _Found(NamedTuple):
@@ -108,8 +142,8 @@ class _Found(NamedTuple):
     values: dict[str, Tensor]
 
 
-class _Labelled(WithPluginFiles, TorchDataset[_Item]):
-    """Reads and fits the images of a split; an unreadable one is an item with its reason."""
+class _Fitted(WithPluginFiles, TorchDataset[_Item]):
+    """Reads and fits images; one that cannot be read is an item with its reason."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self._dataset = dataset
@@ -122,54 +156,34 @@ class _Labelled(WithPluginFiles, TorchDataset[_Item]):
         try:
             image, label = self._dataset[index]
         except BadImageError as error:
-            return _Item(None, -1, BadImage.of(error))
-        return _Item(fit_image(image, self._size), label, damaged_metadata=has_damaged_metadata(image))
+            return _Item(index, None, bad=BadImage.of(error))
+        return _Item(index, fit_image(image, self._size), label, damaged_metadata=has_damaged_metadata(image))
 
 
-class _Files(TorchDataset[_Item]):
-    """Reads and fits the images below a folder."""
-
-    def __init__(self, folder: Path, size: int) -> None:
-        self.folder = folder
-        self.paths = find_images(folder)
-        self.size = size
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> _Item:
-        try:
-            return _Item(fit_image(open_image(self.folder / self.paths[index]), self.size), -1)
-        except BadImageError as error:
-            return _Item(None, -1, BadImage.of(error))
-
-
-def _run(model: FrozenModel, dataset: _Labelled | _Files, *, skip_bad: bool) -> _Found:
-    workers = model.workers if len(dataset) > BATCH else 0
-    loader = DataLoader(dataset, batch_size=64, num_workers=workers, collate_fn=list, worker_init_fn=ignore_stops)
-    kept: list[int] = []
-    bad: list[BadImage] = []
-    damaged: list[int] = []
+def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
+    loader = DataLoader(
+        _Fitted(dataset, model.input_size),
+        batch_size=CHUNK,
+        num_workers=model.workers if len(dataset) > BATCH else 0,
+        collate_fn=_Part.of,
+        worker_init_fn=ignore_stops,
+    )
+    found = _Found([], [], [], {})
 
     def batches() -> Iterator[dict[str, Tensor]]:
-        position = 0
-        for items in loader:
-            good = [(position + number, item) for number, item in enumerate(items) if item.image is not None]
-            bad.extend(item.bad for item in items if item.bad is not None)
-            if bad and not skip_bad:
-                raise DataError(f'{bad[0]} (or leave such images out: on_bad_image = "replace")')
-            kept.extend(number for number, _ in good)
-            damaged.extend(number for number, item in good if item.damaged_metadata)
-            position += len(items)
-            if good:
-                measured = model.measure_all(torch.stack([item.image for _, item in good]))
-                labels = torch.as_tensor(np.stack([np.asarray(item.label) for _, item in good]))
-                yield measured | {"labels": labels}
+        for part in loader:
+            if part.bad and not skip_bad:
+                raise DataError(f'{part.bad[0]} (or leave such images out: on_bad_image = "replace")')
+            found.kept.extend(part.kept)
+            found.bad.extend(part.bad)
+            found.damaged_metadata.extend(part.damaged_metadata)
+            if part.kept:
+                yield model.measure_all(part.images) | {"labels": part.labels}
 
-    values = _concatenated(batches())
-    return _Found(kept, bad, damaged, values)
+    found.values.update(_concatenated(batches()))
+    return found
 
 
-def _concatenated(batches: Iterator[dict[str, Tensor]] | Any) -> dict[str, Tensor]:
+def _concatenated(batches: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:
     parts = list(batches)
     return {name: torch.cat([part[name] for part in parts]) for name in (parts[0] if parts else ())}

@@ -13,24 +13,27 @@ from typing import Final
 import torch
 from torch import nn
 
-from sslkit.engine.interfaces import Normalisation
+from sslkit.engine.interfaces import Data, Normalisation
+from sslkit.engine.prepared_views import as_uint8
 from sslkit.errors import PluginError, RunError
+from sslkit.images import BadImageError
 from sslkit.text import one_line
 
 Shape = tuple[int, ...]
 
+_COLOURS: Final = 3  # channels that backbones take unless told otherwise
 _LARGEST: Final = 1024  # pixels; where the search for a size that fits gives up
 
 
 class MisfitError(RunError):
-    """A backbone that refuses the views' image size.
+    """A backbone that refuses the views' image size or channels.
 
     Args:
         message: What and which sizes would do.
-        size: The refused side, pixels.
+        size: The refused side, pixels; None if it is the channels that are refused.
     """
 
-    def __init__(self, message: str, size: int) -> None:
+    def __init__(self, message: str, size: int | None) -> None:
         super().__init__(message)
         self.size = size
 
@@ -55,7 +58,7 @@ def require_fit(backbone: nn.Module, shapes: Sequence[Shape], normalisation: Nor
         if isinstance(returned, NotImplementedError):  # an operation without a meta form: nothing can be told
             continue
         if isinstance(returned, Exception):
-            raise MisfitError(_refusal(meta, shape, returned), shape[1])
+            raise _refusal(meta, shape, returned)
         if returned != (2, feature_dim):
             raise PluginError(
                 f"backbone {type(backbone).__name__} returned shape {list(returned)} for 2 images; it promises "
@@ -63,12 +66,52 @@ def require_fit(backbone: nn.Module, shapes: Sequence[Shape], normalisation: Nor
             )
 
 
-def _refusal(meta: nn.Module, shape: Shape, error: Exception) -> str:
+def require_views(method: nn.Module, num_views: int) -> None:
+    """Check that there are as many views as the objective compares.
+
+    Raises:
+        RunError: There are fewer.
+    """
+    objective = getattr(method, "objective", None)
+    least: int = getattr(objective, "min_views", 1)
+    if num_views < least:
+        raise RunError(
+            f"pretrain.views makes {num_views} {'view' if num_views == 1 else 'views'} of each image, "
+            f"{type(objective).__name__} compares at least {least}; set num_views = {least}"
+        )
+
+
+def require_channels(backbone: nn.Module, data: Data, size: int, path: str) -> None:
+    """Check that a backbone takes the channels of the images that it is to be evaluated on.
+
+    Args:
+        backbone: The module.
+        data: With a train split.
+        size: Side of the images as they will be fed, pixels.
+        path: The data's place in the recipe, for the message.
+
+    Raises:
+        RunError: It takes others.
+    """
+    try:
+        image, _ = data.split("train")[0]
+    except BadImageError:  # what that means is for the policy to say
+        return
+    channels = as_uint8(image).shape[0]
+    refused = _try(copy.deepcopy(backbone).to("meta").eval(), (channels, size, size))
+    if isinstance(refused, Exception) and not isinstance(refused, NotImplementedError):
+        raise RunError(f"{path}: its images have {channels} channels, and the backbone does not take those")
+
+
+def _refusal(meta: nn.Module, shape: Shape, error: Exception) -> MisfitError:
     channels, height, width = shape
+    refused = f"pretrain.backbone does not take the views' images of {channels} x {height} x {width}: {one_line(error)}"
+    if not isinstance(_try(meta, (_COLOURS, height, width)), Exception):
+        advice = f"it takes {_COLOURS} channels; most backbones take others with the option in_channels = {channels}"
+        return MisfitError(f"{refused}; {advice}", None)
     nearest = " and ".join(str(size) for size in _sizes_that_fit(meta, channels, height))
     advice = f"; the nearest sizes it takes: {nearest} pixels" if nearest else ""
-    images = f"the views' images of {channels} x {height} x {width}"
-    return f"pretrain.backbone does not take {images}: {one_line(error)}{advice}"
+    return MisfitError(refused + advice, height)
 
 
 def _sizes_that_fit(meta: nn.Module, channels: int, size: int) -> Iterable[int]:

@@ -141,7 +141,8 @@ class Head(Protocol):
 class Objective(Protocol):
     """Any callable; it declares by name what it wants beside the projections: labels, indices, progress.
 
-    `rank_local = True` says that it gathers other ranks' projections itself.
+    `rank_local = True` says that it gathers other ranks' projections itself; `min_views`, how many views of an image it
+    compares at least.
     """
 
     def __call__(self, projections: list[Tensor]) -> Loss:
@@ -149,10 +150,13 @@ class Objective(Protocol):
 
 
 class Dataset(Protocol):
-    """A map-style dataset of (image, label): image PIL (from `sslkit.open_image`) or uint8 [C, H, W]; label int.
+    """A map-style dataset of (image, label): image PIL (from `sslkit.open_image`) or uint8 [C, H, W].
 
-    Optional: `fingerprint() -> str`, equal as long as paths, sizes and labels are; `describe(index) -> str`,
-    the name of an image in messages.
+    The label is an int, -1 for none, or int8 [classes] with 1 present, 0 absent, -1 difficult. An image that cannot
+    be read raises `sslkit.BadImageError`.
+
+    Optional: `labels`, of all images in one array, which evaluations need beside a table; `fingerprint() -> str`, equal
+    as long as paths, sizes and labels are; `describe(index) -> str`, the name of an image in messages.
     """
 
     def __len__(self) -> int:
@@ -165,8 +169,10 @@ class Dataset(Protocol):
 class Data(Protocol):
     """A data component, made by `(root, *, ...)` or `(*, ...)`.
 
-    Optional: `table(name) -> uint8 [n, C, H, W] | None` for small equal-sized sets; `on_bad_image`, "raise" or
-    "replace"; `factors(name) -> {name: int64 [n]}`, ground truth beside the label.
+    Optional: `table(name) -> uint8 [n, C, H, W] | None` for small equal-sized sets; `on_bad_image`, "raise" (default)
+    or "replace", and `max_bad_fraction` (0.2), the share of a split's images that may then be bad; `metric`, what the
+    literature reports: "top1", "mean_per_class" or "voc_map"; `factors(name) -> {name: int64 [n]}`, ground truth
+    beside the label.
     """
 
     num_classes: int | None
@@ -224,7 +230,7 @@ class Outcome:
 
 
 class Features(NamedTuple):
-    """Features of one split: values float32 [n, D], labels int64 [n], on the CPU."""
+    """Features of one split on the CPU: values float32 [n, D], labels int64 [n] or int8 [n, classes]."""
 
     values: Tensor
     labels: Tensor

@@ -179,7 +179,10 @@ def _restore(state: PretrainState, folder: Path, identity: Mapping[str, Any] | N
     parts, saved = loaded
     if identity is not None and saved["identity"] != identity:
         changed = sorted(key for key in identity if saved["identity"].get(key) != identity[key])
-        raise RunError(f"{folder}: the checkpoints belong to another {' and '.join(changed)}; start a new run instead")
+        raise RunError(
+            f"{folder}: the {' and '.join(changed)} on which this run began differ from now; bring back what was "
+            "added, removed or changed, or start a new run in another folder"
+        )
     stepper = state.pretraining.stepper
     stepper.method.load_state_dict(parts["model"])
     load_optimizer_tree(stepper.optimizer, stepper.method, parts["optimizer"])

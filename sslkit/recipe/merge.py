@@ -111,6 +111,8 @@ def _apply_override(document: Document, override: str) -> None:
         key = _step_into(target, part, override)
         place += (key,)
         if isinstance(target, dict):
+            if key not in target:
+                document.places[place] = "override"
             target = target.setdefault(str(key), {})
         else:
             target = target[int(key)]

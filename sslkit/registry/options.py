@@ -241,6 +241,8 @@ def _annotation_text(annotation: Any) -> str:
     if origin is tuple:
         inner = [_annotation_text(arg) for arg in args if arg is not ...]
         return f"[{', '.join(inner)}{', ...' if ... in args else ''}]"
+    if origin is list and typing.get_origin(args[0]) is typing.Literal:
+        return f"array ({_annotation_text(args[0])})"
     if origin in (dict, list):
         return {dict: "table", list: "array"}[origin]
     if args:  # a union

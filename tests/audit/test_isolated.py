@@ -20,6 +20,10 @@ def work(item):
         raise ValueError("odd")
     if item == "empty":
         raise MemoryError
+    if item.endswith(".meet"):
+        open(item, "w").close()
+        while sum(name.endswith(".meet") for name in os.listdir(os.path.dirname(item))) < 2:
+            time.sleep(0.01)
     print("noise of a decoder", file=sys.stderr)
     return item.upper(), os.getpid()
 """
@@ -58,9 +62,11 @@ def test_an_item_that_takes_too_long_is_given_up(work):
     assert [results[position][0] for position in (0, 2)] == ["A", "B"]
 
 
-def test_work_is_shared(work):
-    results = dict(isolated(work, [str(number) for number in range(300)], workers=2))
-    assert [results[number][0] for number in range(300)] == [str(number) for number in range(300)]
+def test_work_is_shared(work, tmp_path):
+    # The first waits for another to be begun: the third, as one process is given two ahead.
+    items = [str(tmp_path / f"{number}.meet") for number in range(3)]
+    results = dict(isolated(work, items, workers=2, seconds=60))
+    assert [results[number][0] for number in range(3)] == [item.upper() for item in items]
     assert len({process for _, process in results.values()}) == 2
 
 

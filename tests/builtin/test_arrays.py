@@ -73,6 +73,14 @@ def test_labels_and_splits(tmp_path):
         Arrays(tmp_path, train="x.npy", train_labels="w.npy")
 
 
+def test_splits_of_other_channels_and_classes_of_one_name_are_refused(tmp_path):
+    save(tmp_path, x=random_images(4, 8, 8, 3), y=np.array([0, 1, 0, 1]), four=random_images(4, 8, 8, 4))
+    with pytest.raises(DataError, match=r"four\.npy\[0\]: 4 channels, but train images have 3"):
+        Arrays(tmp_path, train="x.npy", test="four.npy")
+    with pytest.raises(DataError, match="class_names has 'a' twice"):
+        Arrays(tmp_path, train="x.npy", train_labels="y.npy", class_names=["a", "a"])
+
+
 def test_python_arrays_and_tensors(tmp_path):
     images = torch.from_numpy(random_images(4, 3, 5, 5))
     data = Arrays.of(train=(images, torch.tensor([0, 1, 0, 1])), test=(images[:2].numpy(), [1, 0]), class_names="ab")
@@ -128,7 +136,7 @@ def test_a_pickle_in_the_place_of_an_array_is_never_run(tmp_path):
             return Path.touch, (tmp_path / "canary",)
 
     (tmp_path / "x.npy").write_bytes(pickle.dumps(Payload()))
-    with pytest.raises(DataError, match=r"x\.npy: not read as \.npy"):
+    with pytest.raises(DataError, match=r"x\.npy: not read as \.npy: no array, or one of Python objects"):
         Arrays(tmp_path, train="x.npy")
     assert not (tmp_path / "canary").exists()
 

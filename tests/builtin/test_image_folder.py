@@ -259,7 +259,9 @@ def test_files_survive_the_way_to_a_worker(tmp_path):
     assert again.fingerprint() == files.fingerprint()
 
 
-def test_other_labels_and_some_of_the_files(tmp_path):
+@pytest.mark.parametrize("shared_from", [0, 2**20])
+def test_other_labels_and_some_of_the_files(tmp_path, monkeypatch, shared_from):
+    monkeypatch.setattr("sslkit.builtin.data.image_folder._SHARED_FROM_BYTES", shared_from)
     draw(tmp_path, "a/1.png", "b/2.png", "b/3.png")
     files = ImageFolder(tmp_path).split("train")
     assert labels_by_path(files.subset(np.array([2, 0]))) == {"b/3.png": 1, "a/1.png": 0}

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,8 +10,8 @@ import torch
 import toy_plugin
 from PIL import Image
 
-from sslkit import BadImageError, DataError, Shapes
-from sslkit.engine.batches import Batches, Source, sample_views
+from sslkit import BadImageError, DataError, RunError, Shapes
+from sslkit.engine.batches import Batches, Source, _prefetch, sample_views
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import PreparedViews
 
@@ -76,6 +78,21 @@ def test_spawned_workers_change_nothing(monkeypatch):
         assert equal(alone, batches_of(Pictures(), toy_plugin.Brightness(), workers=1))
     finally:
         multiprocessing.set_start_method(context, force=True)
+
+
+def test_workers_prepare_no_more_than_shared_memory_holds(tmp_path, monkeypatch):
+    chunk, workers = 64 * 2 * 3 * 224 * 224, 8
+    monkeypatch.setattr("sslkit.engine.batches._SHARED_MEMORY", tmp_path)
+
+    def ahead(free, chunks_per_batch=64):
+        monkeypatch.setattr(os, "statvfs", lambda place: SimpleNamespace(f_bavail=free, f_frsize=1))
+        return _prefetch(chunk, chunks_per_batch, workers)
+
+    for free in (10**12, 10**9, 5 * 10**8):
+        assert ahead(free) * workers * chunk <= min(2**29, free / 2)
+    assert ahead(10**12) > ahead(5 * 10**8) == ahead(10**12, chunks_per_batch=2) == ahead(workers * chunk) == 1
+    with pytest.raises(RunError, match=r"8 loader processes need 147 MiB .* start fewer with --workers"):
+        ahead(workers * chunk - 1)
 
 
 def test_a_stream_may_start_anywhere():
@@ -149,3 +166,15 @@ def test_a_wrong_number_of_views_is_told():
     views.num_views = 3
     with pytest.raises(DataError, match="set num_views = 2"):
         sample_views(Source(Pictures()), views, 0, [1])
+
+
+def test_a_generator_whose_number_of_sizes_depends_on_the_image_is_told_so():
+    class Fickle:
+        num_views = 2
+
+        def prepare(self, image):
+            return [image[:, :8, :8], image[:, :8, :8] if image[0, 0, 0] < 3 else image[:, :4, :4]]
+
+    images = [(torch.full((3, 16, 16), number, dtype=torch.uint8), -1) for number in range(8)]
+    with pytest.raises(DataError, match="views of one image come in 1 sizes, of another in 2"):
+        sample_views(Source(images), PreparedViews(Fickle()), 0, range(8))

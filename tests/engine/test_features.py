@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import time
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -113,6 +116,35 @@ def test_a_broken_test_image_stops_or_is_left_out_and_counted(workers, caplog):
     assert "1 of 21 images cannot be read and are left out" in caplog.text
     assert "5.jpg: is cut short" in caplog.text
     assert labels.tolist() == [index % 2 for index in range(21) if index != 5]
+
+
+class Slow:
+    """Data of small tensors, of which the first takes its time."""
+
+    num_classes = class_names = None
+
+    def split(self, name):
+        return self
+
+    def __len__(self):
+        return 400
+
+    def __getitem__(self, index):
+        if index == 0:
+            time.sleep(1)
+        return torch.full((3, 4, 4), index % 256, dtype=torch.uint8), index
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts open files there")
+def test_what_workers_have_ready_takes_few_file_descriptors():
+    model = FrozenModel(nn.Flatten(), input_size=4, workers=2)
+    files = Path("/proc/self/fd")
+    before, found = len(list(files.iterdir())), []
+    model.backbone.register_forward_hook(lambda *_: found.append(len(list(files.iterdir()))))
+    values, labels = model.features(Slow(), "test")
+    assert max(found) - before < 100
+    assert labels.tolist() == list(range(400))
+    assert torch.allclose(values[:, 0], torch.arange(400) % 256 / 255)
 
 
 def test_too_many_broken_test_images_stop(model):

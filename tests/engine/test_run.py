@@ -423,3 +423,38 @@ def test_views_are_compiled_only_if_they_know_how(recipe_file, tmp_path, monkeyp
     info = run(path, runs=tmp_path / "runs", overrides=["pretrain.epochs=1"], compile_views=True)
     assert json.loads((info.folder / "environment.json").read_text())["compiled_views"] is True
     assert (tmp_path / "compiled").exists()
+
+
+GREY = """
+[[evaluate]]
+name = "builtin.knn"
+k = 1
+[evaluate.data]
+name = "builtin.arrays"
+folder = "."
+train = "images.npy"
+train_labels = "labels.npy"
+test = "images.npy"
+test_labels = "labels.npy"
+"""
+
+
+def test_what_cannot_fit_shows_before_the_first_step(recipe_file, tmp_path):
+    np.save(tmp_path / "images.npy", np.zeros((4, 16, 16, 1), dtype=np.uint8))
+    np.save(tmp_path / "labels.npy", np.arange(4) % 2)
+    whole = recipe_file().read_text()
+    conv = whole.replace('name = "local.pooled"', 'name = "builtin.timm"\nmodel = "test_resnet"')
+    grey = tmp_path / "grey.toml"
+    grey.write_text(conv.replace("image_size = 16", "image_size = 32").partition("[[evaluate]]")[0] + GREY)
+    lonely = tmp_path / "lonely.toml"
+    one_view = 'name = "simclr.two_crops"\nimage_size = 16\nnum_views = 1\ncrop_on = "device"'
+    lonely.write_text(whole.replace('name = "local.brightness"', one_view).replace("local.agreement", "simclr.nt_xent"))
+    for path, words in (
+        (grey, r"evaluate\.0\.data: its images have 1 channels, and the backbone does not take those"),
+        (lonely, "makes 1 view of each image, NTXent compares at least 2; set num_views = 2"),
+    ):
+        with pytest.raises(RunError, match=words):
+            run(path, runs=tmp_path / "runs", data_root=tmp_path)
+        with pytest.raises(RunError, match=words):
+            check_build(load_recipe(path), tmp_path)
+    assert not (tmp_path / "runs" / "toy").exists()

@@ -197,6 +197,7 @@ def test_overrides_reach_lists_and_make_tables(tmp_path):
     assert document.where(("evaluate", 0, "epochs")) == "override"
     assert document.where(("evaluate", 0, "name")).endswith("r.toml:8")
     assert document.where(("pretrain", "views", "size")) == "override"
+    assert document.where(("pretrain", "views")) == "override"
 
 
 def test_another_name_clears_the_old_components_options(tmp_path):

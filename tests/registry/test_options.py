@@ -40,7 +40,7 @@ class Full:
         mode: Literal["fast", "slow"] = "fast", on: bool = False, shape: tuple[int, int] = (2, 3),
         sizes: Annotated[tuple[float, ...], MinLen(1)] = (1.0,), either: int | str = 1, maybe: float | None = None,
         table: dict[str, Any] = {}, place: Path | None = None, copy: int = 0, schema: str = "",
-        name_map: list[str] = [],
+        name_map: list[str] = [], parts: Annotated[list[Literal["a", "b"]], MinLen(1)] = ["a"],
     ):
         """Take the options.
 
@@ -220,6 +220,7 @@ def test_options_as_a_reader_sees_them(component):
         "copy": "integer",
         "schema": "text",
         "name_map": "array",
+        "parts": 'array ("a" or "b") of length >= 1',
     }
     assert shown["rate"].required
     assert (shown["count"].required, shown["count"].default) == (False, 3)

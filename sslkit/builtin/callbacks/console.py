@@ -124,9 +124,10 @@ class Console:
         self._close()
         logging.getLogger("sslkit").removeHandler(self._warnings)
         if self._run is not None:
-            self.say(
-                f"the run so far is in {self._run.folder}; the same command with --into {self._run.folder} goes on"
-            )
+            folder = self._run.folder
+            asked = isinstance(error, KeyboardInterrupt) or hasattr(error, "exit_code")
+            first = "" if asked else "once the error below is mended, "
+            self.say(f"the run so far is in {folder}; {first}the same command with --into {folder} goes on")
 
     @hookimpl
     def sslkit_run_end(self, summary: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ table of a split that fits in memory. Called by the engine for the recipe's data
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -108,7 +109,8 @@ class Arrays:
         class_names: Their names in the order of their numbers, None without labels.
 
     Raises:
-        DataError: A file is missing, damaged or of another type or shape, or a label is not one of the classes.
+        DataError: A file is missing, damaged or of another type or shape, splits differ in channels, a label is not
+            one of the classes, or two classes have one name.
     """
 
     def __init__(
@@ -176,9 +178,17 @@ class Arrays:
         self._splits = splits
         highest = int(splits["train"].labels.max(initial=-1))
         names = [str(number) for number in range(highest + 1)] if class_names is None else list(class_names)
+        if twice := [name for name, count in Counter(names).items() if count > 1]:
+            raise DataError(f"class_names has {one_line(twice[0])!r} twice; give each class a name of its own")
+        channels = len(splits["train"][0][0])
         self.class_names: list[str] | None = names or None
         self.num_classes: int | None = len(names) or None
         for images in splits.values():
+            if len(images[0][0]) != channels:
+                raise DataError(
+                    f"{one_line(images.describe(0))}: {len(images[0][0])} channels, but train images have {channels}; "
+                    "save all splits with the same"
+                )
             unknown = (images.labels >= len(names)) | (images.labels < -1)
             if unknown.any():
                 first = int(unknown.argmax())
@@ -215,7 +225,8 @@ def _load(path: Path) -> npt.NDArray[Any]:
     except FileNotFoundError:
         raise DataError(f"{one_line(path)}: no such file") from None
     except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{one_line(path)}: not read as .npy: {one_line(error)}") from error
+        reason = "no array, or one of Python objects" if "ickle" in str(error) else one_line(error)
+        raise DataError(f"{one_line(path)}: not read as .npy: {reason}; save it again with numpy.save") from error
     if not isinstance(loaded, np.ndarray):
         raise DataError(f"{one_line(path)}: an archive of arrays; save each with numpy.save as .npy")
     return loaded

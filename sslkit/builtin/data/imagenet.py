@@ -87,8 +87,8 @@ class ImageNet:
         if len(positions) < len(wanted):
             absent = sorted(wanted - {files.path(index) for index in positions})
             raise DataError(
-                f"{one_line(Path(files.describe(0)).parents[1] / absent[0])}: not there, and so are {len(absent):,} of "
-                f'the {len(wanted):,} training images of train_labels = "{self._train_labels}"'
+                f"{one_line(files.listing.folder / absent[0])}: not there, and in all {len(absent):,} of the "
+                f'{len(wanted):,} training images of train_labels = "{self._train_labels}" are missing'
             )
         return files.subset(np.array(positions, dtype=np.int64))
 

@@ -161,7 +161,7 @@ class TransferSets:
             listed = layout.read(name)
         else:
             listed = layout.read("train")
-            keys = (os.fsencode(path) for path in listed.paths)
+            keys = map(os.fsencode, listed.paths)
             held = held_out(keys, listed.labels, self._num_validation(len(listed.paths)))
             listed = listed.only(held == (name == "validation"))
         return self._present(layout, listed, name)

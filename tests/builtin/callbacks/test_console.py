@@ -103,7 +103,10 @@ def test_a_failed_run_says_how_to_go_on(capsys):
     console = Console()
     console.sslkit_run_start(SimpleNamespace(name="toy", folder=Path("runs/toy"), plan=[("recipe", "toy")], results=[]))
     console.sslkit_run_failed(RuntimeError("x"))
-    assert "the same command with --into runs/toy goes on" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "runs/toy; once the error below is mended, the same command with --into runs/toy goes on" in said
+    console.sslkit_run_failed(KeyboardInterrupt())
+    assert "runs/toy; the same command" in capsys.readouterr().out
     logging.getLogger("sslkit").warning("after the end")
     assert "after the end" not in capsys.readouterr().out
 

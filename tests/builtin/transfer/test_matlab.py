@@ -70,6 +70,7 @@ def test_numbers_may_be_stored_in_a_smaller_type_and_either_byte_order(tmp_path,
             "incomplete",
         ),
         (lambda mat: mat.element(9, b"\0" * 8), "variable should be"),
+        (lambda mat: mat.element(14, mat.element(6, b"")), "out of bounds"),
     ],
 )
 def test_damaged_files_and_strange_arrays_are_refused(tmp_path, mat, body, reason):

@@ -42,6 +42,8 @@ class NTXent(nn.Module):
         ValueError: If the temperature is not positive.
     """
 
+    min_views = 2
+
     def __init__(self, *, temperature: Annotated[float, Ge(0.001)] = 0.1, normalise: bool = True) -> None:
         super().__init__()
         if not temperature > 0:

@@ -5,6 +5,7 @@ Enters: a set's folder. Leaves: its layout. Called by `transfer_sets`.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def caltech101(root: Path) -> Layout:
             raise DataError(f"{one_line(place / path)}: lies in no class folder; expected <class>/image_<number>.jpg")
     classes = tuple(sorted({path.partition("/")[0] for path in paths}))
     labels = numbers_of((path.partition("/")[0] for path in paths), classes, place)
-    ranks = rank_in_class((path.encode(errors="surrogateescape") for path in paths), labels)
+    ranks = rank_in_class(map(os.fsencode, paths), labels)
     part = np.digitize(ranks, [_CALTECH_TRAIN, _CALTECH_TRAIN + _CALTECH_VALIDATION])
     everything = Listed(paths, labels)
 

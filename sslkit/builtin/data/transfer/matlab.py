@@ -53,7 +53,7 @@ def load_mat(path: Path) -> dict[str, Any]:
         return dict(_variables(_Elements(memoryview(content)[_HEADER_BYTES:], order)))
     except FileNotFoundError:
         raise DataError(f"{one_line(path)}: no such file") from None
-    except (ValueError, OSError, struct.error, zlib.error) as error:  # a bad text is a ValueError too
+    except (ValueError, IndexError, OverflowError, OSError, struct.error, zlib.error) as error:
         raise DataError(f"{one_line(path)}: not read: {one_line(error)}") from error
 
 
