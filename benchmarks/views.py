@@ -127,6 +127,7 @@ def file_to_views() -> list[dict[str, Any]]:
         return [views.prepare(open_image(file), row)[0] for file, row in zip(files, draws, strict=True)]
 
     competitors: dict[str, Callable[[], Any]] = {
+        "Pillow, decoding alone": lambda: [decoded(file) for file in files],
         "sslkit, two crops in a worker": crops,
         "sslkit, two views, eager": lambda: views.apply([torch.stack(crops())], numbers),
         "sslkit, two views, compiled": lambda: compiled.apply([torch.stack(crops())], numbers),

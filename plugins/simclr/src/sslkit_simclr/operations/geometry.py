@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslkit_simclr.operations.operation import pick
+from sslkit_simclr.operations.tiles import alone, everywhere
 
 
 class Flipped(NamedTuple):
@@ -36,6 +37,8 @@ class CutOut(NamedTuple):
 
 def flip(images: Tensor, flipped: Tensor) -> Tensor:
     """Return the images [N, C, H, W], those marked in bool [N] mirrored left to right."""
+    if alone(images) and everywhere(flipped, False):
+        return images
     return pick(flipped, images.flip(-1), images)
 
 
