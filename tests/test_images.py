@@ -550,3 +550,14 @@ def test_other_errors_are_nobodys_to_replace():
 
     with pytest.raises(ZeroDivisionError):
         read_sample(Faulty(3, []), 0, on_bad_image="replace", key=1)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "MPO", "PNG", "TIFF", "WEBP"])
+def test_nothing_but_pixels_is_left(format):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "camera"
+    image = open_image(encoded(Image.fromarray(picture()), format, exif=exif))
+    assert image.info == {}
+    assert dict(image.getexif()) == {}
+    np.testing.assert_array_equal(np.asarray(pickle.loads(pickle.dumps(image))), np.asarray(image))
+    assert open_image(encoded(image, "JPEG")).size == image.size
