@@ -12,12 +12,16 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results")
 ROUNDS = 6
+PACKAGES = (
+    "sslkit", "timm", "torchvision", "kornia", "pillow", "numpy", "pydantic", "rich", "pluggy",
+    "lightly", "albumentations",
+)  # fmt: skip
 
 
 def machine() -> dict[str, Any]:
@@ -33,8 +37,26 @@ def machine() -> dict[str, Any]:
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        "packages": {name: version(name) for name in ("sslkit", "timm", "pydantic", "rich", "pluggy")},
+        "processor": processor(),
+        "packages": {name: version(name) for name in PACKAGES if installed(name)},
     }
+
+
+def installed(name: str) -> bool:
+    """Return whether a distribution is there; peers are optional."""
+    try:
+        version(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def processor() -> str:
+    """Return the processor's own name, where the system tells it."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]}, {len(names)} cores" if names else platform.machine()
 
 
 def spread(samples: Sequence[float]) -> dict[str, float]:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
     from sslkit.index import Listing as Listing
     from sslkit.index import find_images as find_images
     from sslkit.index import list_images as list_images
-    from sslkit.recipe.resolve import Recipe as Recipe
+    from sslkit.recipe.plan import Recipe as Recipe
     from sslkit.recipe.resolve import load_recipe as load_recipe
     from sslkit.registry.discover import Registry as Registry
     from sslkit.registry.hookspecs import hookimpl as hookimpl
@@ -131,7 +131,8 @@ _HOMES = {
     "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
     "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
     "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),
-    "sslkit.recipe.resolve": ("Recipe", "load_recipe"),
+    "sslkit.recipe.plan": ("Recipe",),
+    "sslkit.recipe.resolve": ("load_recipe",),
     "sslkit.registry.discover": ("Registry",),
     "sslkit.registry.hookspecs": ("hookimpl",),
     "sslkit.registry.register": ("Register",),

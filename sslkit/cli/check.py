@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _built(recipe: object, data_root: Path | None) -> list[str]:
     from sslkit.engine.check import check_build
-    from sslkit.recipe.resolve import Recipe
+    from sslkit.recipe.plan import Recipe
 
     assert isinstance(recipe, Recipe)
     return check_build(recipe, data_root)

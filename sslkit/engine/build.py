@@ -30,7 +30,7 @@ from sslkit.engine.frozen import FrozenModel, require_measurable
 from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
 from sslkit.engine.randomness import component_seed, seeded
 from sslkit.errors import PluginError, RunError, SslkitError
-from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
 from sslkit.text import one_line
 
 

@@ -23,7 +23,7 @@ from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import complete_views
 from sslkit.errors import DataError
-from sslkit.recipe.resolve import Choice, PretrainPlan, Recipe
+from sslkit.recipe.plan import Choice, PretrainPlan, Recipe
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkit.errors import RunError
-from sslkit.recipe.resolve import Recipe
+from sslkit.recipe.plan import Recipe
 from sslkit.recipe.write import resolved_tree
 
 # What may change between a run and its continuation: how long, and what is measured afterwards.

@@ -16,7 +16,7 @@ import torch
 
 import sslkit
 from sslkit.errors import RunError
-from sslkit.recipe.resolve import Recipe
+from sslkit.recipe.plan import Recipe
 from sslkit.run_folder import read_json, write_json
 
 logger = logging.getLogger("sslkit")

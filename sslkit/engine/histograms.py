@@ -20,7 +20,7 @@ from sslkit.engine.batches import Source, sample_batch
 from sslkit.engine.build import built
 from sslkit.engine.interfaces import Views
 from sslkit.engine.prepared_views import as_uint8
-from sslkit.recipe.resolve import Choice
+from sslkit.recipe.plan import Choice
 
 BINS: Final = 64
 """Bins of a histogram: four of 256 levels each share one."""

@@ -25,7 +25,7 @@ from sslkit.engine.interfaces import Dataset, Views
 from sslkit.engine.prepared_views import as_uint8, complete_views
 from sslkit.errors import PluginError, RunError
 from sslkit.images import BadImageError
-from sslkit.recipe.resolve import Choice, Viewing
+from sslkit.recipe.plan import Choice, Viewing
 
 _ROWS: Final = 2  # images with histograms, as in the paper's figure 6
 

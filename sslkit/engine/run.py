@@ -30,7 +30,8 @@ from sslkit.engine.log import collecting
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.errors import RunError
-from sslkit.recipe.resolve import Recipe, load_recipe
+from sslkit.recipe.plan import Recipe
+from sslkit.recipe.resolve import load_recipe
 from sslkit.recipe.write import resolved_toml
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.run_folder import new_folder, read_json, require_writable, write_json, write_text

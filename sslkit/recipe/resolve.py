@@ -8,8 +8,7 @@ line. Nothing is built here; importing the named components is what it costs. Ca
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,121 +17,13 @@ from packaging.utils import canonicalize_name
 
 from sslkit.errors import PluginError, RecipeError
 from sslkit.recipe.merge import load_document
+from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe, Viewing
 from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.schema import SLOTS, PretrainKeys, RecipeKeys
 from sslkit.registry.discover import Registry
-from sslkit.registry.options import Problem, call, check_options, signature_of, unknown_key, validate
+from sslkit.registry.options import Problem, check_options, signature_of, unknown_key, validate
 from sslkit.registry.register import Component
 from sslkit.text import closest, one_line
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A component that a recipe names, with all of its options.
-
-    Attributes:
-        path: Its place, such as `pretrain.objective`.
-        component: What was named.
-        options: Its own options, defaults filled in.
-        keys: The engine's keys beside them, defaults filled in; for an evaluation without its data.
-    """
-
-    path: str
-    component: Component
-    options: Mapping[str, Any]
-    keys: Mapping[str, Any]
-
-    def build(self, **engine: Any) -> Any:
-        """Call the factory with the engine's arguments that it declares."""
-        return call(self.component, self.options, engine)
-
-
-@dataclass(frozen=True)
-class PretrainPlan:
-    """The [pretrain] table. Parts that the method does not take are None."""
-
-    epochs: int
-    batch_size: int
-    precision: str
-    weights: Path | None
-    checkpoint_every_steps: int | None
-    checkpoint_every_epochs: int
-    data: Choice
-    views: Choice
-    method: Choice
-    backbone: Choice | None
-    head: Choice | None
-    objective: Choice | None
-    optimizer: Choice
-    schedules: Mapping[str, Choice]
-    callbacks: tuple[Choice, ...]
-
-
-@dataclass(frozen=True)
-class EvaluatePlan:
-    """One [[evaluate]] table."""
-
-    evaluation: Choice
-    data: Choice | None
-    features: tuple[str, ...]
-    baselines: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """A checked recipe.
-
-    Attributes:
-        source: The file it came from.
-        derived: What a former run derived from it, to be recomputed and compared; empty in a recipe by hand.
-        registry: The plugins it was checked against.
-    """
-
-    name: str
-    description: str
-    requires: tuple[str, ...]
-    plugins: tuple[Path, ...]
-    seed: int
-    weights: Path | None
-    pretrain: PretrainPlan | None
-    evaluate: tuple[EvaluatePlan, ...]
-    export: tuple[Choice, ...]
-    source: Path
-    overrides: tuple[str, ...] = ()
-    derived: Mapping[str, Any] = field(default_factory=dict)
-    registry: Registry = field(default_factory=lambda: Registry([]), repr=False, compare=False)
-
-    def choices(self) -> Iterator[Choice]:
-        """Iterate over every component the recipe names."""
-        if self.pretrain is not None:
-            plan = self.pretrain
-            parts = (
-                plan.data,
-                plan.views,
-                plan.method,
-                plan.backbone,
-                plan.head,
-                plan.objective,
-                plan.optimizer,
-            )
-            yield from (part for part in parts if part is not None)
-            yield from plan.schedules.values()
-            yield from plan.callbacks
-        for evaluation in self.evaluate:
-            yield evaluation.evaluation
-            if evaluation.data is not None:
-                yield evaluation.data
-        yield from self.export
-
-
-@dataclass(frozen=True)
-class Viewing:
-    """As much of a recipe as its views depend on."""
-
-    name: str
-    seed: int
-    data: Choice
-    views: Choice
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 import tomli_w
 
-from sslkit.recipe.resolve import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
 from sslkit.recipe.schema import SCHEMA_VERSION
 from sslkit.registry.options import signature_of
 
