@@ -72,17 +72,16 @@ def crop_boxes(draws: Any, height: int, width: int, rule: CropRule) -> Boxes:
     tall, wide, allowed, otherwise = law(
         xp, draws[..., :ATTEMPTS], draws[..., ATTEMPTS : 2 * ATTEMPTS], height, width, rule
     )
-    box_height = xp.full_like(tall[..., 0], otherwise[0])
-    box_width = xp.full_like(box_height, otherwise[1])
-    top = xp.full_like(box_height, (height - otherwise[0]) // 2)
-    left = xp.full_like(box_height, (width - otherwise[1]) // 2)
+    found = allowed.any(-1)
+    first = allowed & (allowed.cumsum(-1) == 1)
+
+    def chosen(values: Any, fallback: float) -> Any:
+        return xp.where(found, (values * first).sum(-1), fallback)
+
+    box_height, box_width = chosen(tall, otherwise[0]), chosen(wide, otherwise[1])
     down, across = draws[..., 2 * ATTEMPTS], draws[..., 2 * ATTEMPTS + 1]
-    for attempt in reversed(range(ATTEMPTS)):
-        box_height = xp.where(allowed[..., attempt], tall[..., attempt], box_height)
-        box_width = xp.where(allowed[..., attempt], wide[..., attempt], box_width)
-    chosen = allowed.any(-1)
-    top = xp.where(chosen, xp.floor(down * (height - box_height + 1)), top)
-    left = xp.where(chosen, xp.floor(across * (width - box_width + 1)), left)
+    top = xp.where(found, xp.floor(down * (height - box_height + 1)), (height - otherwise[0]) // 2)
+    left = xp.where(found, xp.floor(across * (width - box_width + 1)), (width - otherwise[1]) // 2)
     return Boxes(top, left, box_height, box_width)
 
 

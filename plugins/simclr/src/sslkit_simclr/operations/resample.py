@@ -42,7 +42,7 @@ def crops_of(image: Any, boxes: Boxes, size: int, interpolation: Interpolation) 
         interpolation: Of the kernel.
     """
     crops = []
-    for top, left, height, width in np.stack(boxes, axis=1).astype(np.int64).tolist():
+    for top, left, height, width in zip(*(map(int, edges.tolist()) for edges in boxes), strict=True):
         if isinstance(image, Tensor):
             piece = image[:, top : top + height, left : left + width]
         else:  # cut first: then only what is needed has to leave Pillow's memory
