@@ -199,9 +199,10 @@ class Batches:
         self._bad_images.add("pretrain", bad, len(source.dataset), source.max_bad_fraction)
 
     def _upload(self, tensor: Tensor) -> Tensor:
-        if self._device.type == "cuda" and not tensor.is_pinned():
-            tensor = tensor.pin_memory()
-        return tensor.to(self._device, non_blocking=True)
+        if self._device.type != "cuda":
+            return tensor.to(self._device)
+        pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+        return pinned.to(self._device, non_blocking=True)
 
 
 class _Gathered:

@@ -103,8 +103,9 @@ def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device
             require_measurable(name, measured.backbone, getattr(measured, "head", None))
         title = number_if_taken(evaluation.evaluation.component.name, {known.name for known in evaluations})
         choice = evaluation.data or recipe.pretrain.data  # type: ignore[union-attr]
+        is_new = _key(choice) not in data
         opened = _open_once(choice, data, data_root, recipe.seed)
-        if evaluation.data is not None:
+        if is_new:  # the pretraining's own images are checked with their views
             size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
             require_channels(measured.backbone, opened, size, choice.path)
         probe = built(evaluation.evaluation, recipe.seed)

@@ -6,6 +6,7 @@ that is done only when one of them is wanted.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -31,7 +32,7 @@ class Moved(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Corruption:
+class _Corruption(ABC):
     """What the operations without parameters share: draws [N, 1] say which images are changed."""
 
     probability: float
@@ -46,9 +47,9 @@ class _Corruption:
         """Change the chosen images."""
         return pick(parameters.chosen, self.changed(images), images)
 
+    @abstractmethod
     def changed(self, images: Tensor) -> Tensor:
         """Return the images changed."""
-        raise NotImplementedError
 
     def describe(self, parameters: Chosen, view: int) -> dict[str, str]:
         """Say whether a view is changed."""
