@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from sslkit.builtin.schedules.cosine import cosine as cosine
     from sslkit.cache import cached_arrays as cached_arrays
     from sslkit.engine.artifact import load_backbone as load_backbone
+    from sslkit.engine.distributed import gather_rows as gather_rows
+    from sslkit.engine.distributed import rank as rank
+    from sslkit.engine.distributed import sum_over_ranks as sum_over_ranks
+    from sslkit.engine.distributed import world_size as world_size
     from sslkit.engine.evaluate import evaluate as evaluate
     from sslkit.engine.features import embed_folder as embed_folder
     from sslkit.engine.frozen import FrozenModel as FrozenModel
@@ -101,6 +105,7 @@ _HOMES = {
     "sslkit.builtin.schedules.cosine": ("cosine",),
     "sslkit.cache": ("cached_arrays",),
     "sslkit.engine.artifact": ("load_backbone",),
+    "sslkit.engine.distributed": ("gather_rows", "rank", "sum_over_ranks", "world_size"),
     "sslkit.engine.evaluate": ("evaluate",),
     "sslkit.engine.features": ("embed_folder",),
     "sslkit.engine.frozen": ("FrozenModel",),

@@ -1,7 +1,7 @@
 """From images to what one step needs: uint8 pixels, draws, labels, on the device.
 
 Enters: a dataset (or a resident table), the view generator, the order. Leaves: one `RawBatch` a step, the same for
-any number of workers. The loader's unit is a chunk of 64 images, not a batch: large batches would otherwise need
+any number of workers; of several processes, each gets its rows of the global batch. The loader's unit is a chunk of 64 images, not a batch: large batches would otherwise need
 tens of gigabytes of shared memory. Called by `pretrain`.
 """
 
@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
 from sslkit.engine.chunks import CHUNK, Chunk, Chunks, ignore_stops, require_one_shape
+from sslkit.engine.distributed import World, rank, world_size
 from sslkit.engine.interfaces import Data, Dataset, Views
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys
@@ -125,9 +126,10 @@ class Batches:
         self._order = order
         self._device = device
         self._workers = workers
+        self._batch_size = order.batch_size // world_size()
         self._prefetch: int | None = None
         if workers and source.table is None:
-            self._prefetch = _prefetch(CHUNK * image_bytes, -(-order.batch_size // CHUNK), workers)
+            self._prefetch = _prefetch(CHUNK * image_bytes, -(-self._batch_size // CHUNK), workers)
         if source.table is not None:
             self._table = source.table.to(device)
 
@@ -138,7 +140,7 @@ class Batches:
         return self._from_loader(start, end)
 
     def _keys(self, step: int) -> tuple[Keys, Indices]:
-        indices = self._order.indices(step)
+        indices = self._order.indices(step)[rank() :: world_size()]
         return sample_keys(self._order.seed, self._order.epoch_of(step), indices), indices
 
     def _from_table(self, step: int) -> RawBatch:
@@ -155,7 +157,7 @@ class Batches:
         )
 
     def _from_loader(self, start: int, end: int) -> Generator[RawBatch, None, None]:
-        starts = range(0, self._order.batch_size, CHUNK)
+        starts = range(0, self._batch_size, CHUNK)
         specs = (
             (keys[first : first + CHUNK], indices[first : first + CHUNK])
             for step in range(start, end)
@@ -174,7 +176,7 @@ class Batches:
         chunks = iter(loader)
         try:
             for _ in range(start, end):
-                batch = _Gathered(self._order.batch_size, pinned=self._device.type == "cuda")
+                batch = _Gathered(self._batch_size, pinned=self._device.type == "cuda")
                 for first in starts:
                     batch.put(first, self._noted(next(chunks)))
                 yield RawBatch(
@@ -232,14 +234,17 @@ class _Gathered:
 def _prefetch(chunk_bytes: int, chunks_per_batch: int, workers: int) -> int:
     """Return how many chunks each worker prepares ahead: two batches in all, as far as shared memory allows.
 
+    The processes of one machine share its memory evenly.
+
     Raises:
         RunError: There is not room for one each.
     """
+    processes = World.of_environment().local_size
     free = 2 * _SHARED_BYTES
     if _SHARED_MEMORY.is_dir():  # elsewhere there is no such limit
         status = os.statvfs(_SHARED_MEMORY)
-        free = status.f_bavail * status.f_frsize
-    affordable = min(_SHARED_BYTES, free // 2) // (workers * chunk_bytes)
+        free = status.f_bavail * status.f_frsize // processes
+    affordable = min(_SHARED_BYTES // processes, free // 2) // (workers * chunk_bytes)
     if affordable == 0 and workers * chunk_bytes > free:
         raise RunError(
             f"{workers} loader processes need {workers * chunk_bytes / 2**20:.0f} MiB of shared memory, but "
@@ -270,6 +275,6 @@ def sample_batch(source: Source, views: Views, seed: int, epoch: int, indices: S
 
 
 def default_workers(device: torch.device) -> int:
-    """Return how many loader processes to start when the user does not say."""
+    """Return how many loader processes each training process starts when the user does not say."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8 if device.type == "cuda" else 2, cores)
+    return min(8 if device.type == "cuda" else 2, max(1, cores // World.of_environment().local_size))

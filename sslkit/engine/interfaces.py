@@ -45,11 +45,13 @@ class Progress:
         step: Steps done before this one, from 0.
         total_steps: Steps of the whole pretraining.
         steps_per_epoch: Steps of one pass over the data; a fraction is allowed.
+        measured: This step's metrics are logged; an objective may leave out costly ones in the others.
     """
 
     step: int
     total_steps: int
     steps_per_epoch: float
+    measured: bool = True
 
     @property
     def epoch(self) -> int:

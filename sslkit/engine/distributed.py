@@ -1,0 +1,191 @@
+"""Several processes that train one model: who this one is, and what they tell each other.
+
+The global batch is dealt out like cards: row p of it is row p // W of rank p % W. So a plainly written objective on
+gathered rows sees exactly the batch that a single process would. Enters: torchrun's environment variables, or those of
+`sslkit run --nproc`. Leaves: a process group, and collectives that are the identity in a single process. Called by
+`run`, by everything in the engine that differs between ranks, and by objectives with `rank_local = True`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from sslkit.errors import RunError
+from sslkit.run_folder import write_text
+from sslkit.text import one_line
+
+T = TypeVar("T")
+
+START_SECONDS: Final = 300.0
+"""How long processes wait for each other to start. Source: torchtitan waits as long."""
+
+_ADDRESS: Final = "address"
+
+
+class World(NamedTuple):
+    """This process among all.
+
+    Attributes:
+        rank: Its number, from 0.
+        size: Of them all, W.
+        local_rank: Its number on this machine; picks the device.
+        local_size: Processes on this machine; they share its cores and memory.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+    @classmethod
+    def of_environment(cls) -> World:
+        """Return what a launcher says (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE); alone without one."""
+        names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+        if "WORLD_SIZE" not in os.environ:
+            return cls()
+        try:
+            rank, size = (int(os.environ[name]) for name in names[:2])
+            local_rank = int(os.environ.get("LOCAL_RANK", rank))
+            return cls(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
+        except (KeyError, ValueError):
+            raise RunError(
+                f"WORLD_SIZE is set, but {' or '.join(names)} is missing or no number; see torchrun"
+            ) from None
+
+
+@contextmanager
+def joined(
+    device: torch.device, *, rendezvous: Path | None = None, timeout_seconds: float = START_SECONDS
+) -> Iterator[World]:
+    """Be one of the processes inside the block; nothing happens where there is only one.
+
+    Args:
+        device: What this process trains on: NCCL for CUDA, gloo for CPUs.
+        rendezvous: Folder that all processes see, in which the first one says where it listens. Nobody has to choose a
+            port that is free. None takes torchrun's MASTER_ADDR and MASTER_PORT.
+        timeout_seconds: How long to wait for the others, here and in every collective.
+
+    Raises:
+        RunError: The others did not come.
+    """
+    world = World.of_environment()
+    if world.size == 1 or dist.is_initialized():
+        yield world
+        return
+    if device.type not in ("cpu", "cuda"):
+        raise RunError(f"several processes train on CPUs or CUDA devices, not on {device.type}")
+    timeout = timedelta(seconds=timeout_seconds)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    try:
+        store = None if rendezvous is None else _meet(world, rendezvous, timeout)
+        dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
+    except (RuntimeError, ValueError, OSError) as error:
+        raise RunError(
+            f"rank {world.rank} of {world.size} did not reach the others within {timeout_seconds:g} s: {one_line(error)}"
+        ) from error
+    try:
+        yield world
+    finally:
+        dist.destroy_process_group()
+
+
+def _meet(world: World, folder: Path, timeout: timedelta) -> dist.Store:
+    """Open the store of the first process, whose address stands in a file."""
+    path = folder / _ADDRESS
+    if world.rank == 0:
+        host = "127.0.0.1" if world.local_size == world.size else socket.gethostname()
+        store = dist.TCPStore(host, 0, is_master=True, timeout=timeout, wait_for_workers=False)
+        write_text(path, f"{host} {store.port}")
+        return store
+    end = time.monotonic() + timeout.total_seconds()
+    while not path.exists():
+        if time.monotonic() > end:
+            raise RuntimeError("the first process has not started")
+        time.sleep(0.02)
+    host, port = path.read_text(encoding="utf-8").split()
+    return dist.TCPStore(host, int(port), is_master=False, timeout=timeout, wait_for_workers=False)
+
+
+def rank() -> int:
+    """Return this process's number, from 0; 0 in a single process."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def world_size() -> int:
+    """Return the number of processes, W; 1 in a single process."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def gather_rows(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks in the order of a single process, with gradient.
+
+    Every rank must go on to compute the *same* loss from them: then each needs only its own slice of the gradient, and
+    no communication in backward. The slice is multiplied by W, because DDP averages over ranks.
+
+    Args:
+        rows: [B, ...], the same shape on every rank.
+
+    Returns:
+        [W * B, ...]; row p is row p // W of rank p % W.
+    """
+    if world_size() == 1:
+        return rows
+    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
+        rows = rows.contiguous()
+        parts = rows.new_empty((world_size(), *rows.shape))
+        dist.all_gather(list(parts.unbind()), rows)
+        return parts.transpose(0, 1).flatten(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        return gradient[rank() :: world_size()] * world_size()
+
+
+def sum_over_ranks(values: Tensor) -> Tensor:
+    """Return the sum over all ranks of a tensor of one shape; without gradient."""
+    if world_size() == 1:
+        return values
+    total = values.detach().clone()
+    dist.all_reduce(total)
+    return total
+
+
+def from_first(value: T) -> T:
+    """Return what the first rank has; the others' values are dropped. Must be picklable."""
+    if world_size() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def from_all(value: T) -> list[T]:
+    """Return what every rank has, in the order of ranks. Must be picklable."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def wait_for_all() -> None:
+    """Return once every rank has come here."""
+    from_all(None)
