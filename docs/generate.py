@@ -100,7 +100,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "For authors of components": (
         "sample_keys", "uniforms", "seeded", "open_image", "list_images", "find_images", "FoundImages", "Listing",
-        "IMAGE_SUFFIXES", "cached_arrays", "gather_rows", "sum_over_ranks", "rank", "world_size", "did_you_mean", "one_line", "safe_text", "duration",
+        "IMAGE_SUFFIXES", "cached_arrays", "gather_rows", "sum_over_ranks", "rank", "world_size",
+        "did_you_mean", "one_line", "safe_text", "duration",
     ),
     "Errors": (
         "SslkitError", "RecipeError", "PluginError", "DataError", "BadImageError", "RunError", "NonFiniteError",

@@ -54,13 +54,13 @@ if TYPE_CHECKING:
     from sslkit.engine.interfaces import Schedule as Schedule
     from sslkit.engine.interfaces import Tree as Tree
     from sslkit.engine.interfaces import Views as Views
-    from sslkit.engine.pretrain import PretrainState as PretrainState
     from sslkit.engine.pretrain import pretrain as pretrain
     from sslkit.engine.randomness import sample_keys as sample_keys
     from sslkit.engine.randomness import seeded as seeded
     from sslkit.engine.randomness import uniforms as uniforms
     from sslkit.engine.run import RunInfo as RunInfo
     from sslkit.engine.run import run as run
+    from sslkit.engine.state import PretrainState as PretrainState
     from sslkit.errors import DataError as DataError
     from sslkit.errors import NonFiniteError as NonFiniteError
     from sslkit.errors import PluginError as PluginError
@@ -130,9 +130,10 @@ _HOMES = {
         "Tree",
         "Views",
     ),
-    "sslkit.engine.pretrain": ("PretrainState", "pretrain"),
+    "sslkit.engine.pretrain": ("pretrain",),
     "sslkit.engine.randomness": ("sample_keys", "seeded", "uniforms"),
     "sslkit.engine.run": ("RunInfo", "run"),
+    "sslkit.engine.state": ("PretrainState",),
     "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
     "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
     "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a traceback
     namespace = _parse(arguments)
     try:
-        code: int = namespace.run(namespace)
+        code = _as_rank(namespace) if getattr(namespace, "exchange", None) is not None else namespace.run(namespace)
         sys.stdout.flush()
         return code
     except SslkitError as error:
@@ -48,10 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
 
 
+def _as_rank(namespace: argparse.Namespace) -> int:
+    """Run one of the processes that `sslkit run --nproc` has started: what goes wrong is said there."""
+    from sslkit.launch.exchange import as_rank
+
+    return as_rank(namespace.exchange, lambda: namespace.run(namespace))
+
+
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parse, taking `key=value` overrides wherever they stand; argparse alone wants them right after the recipe."""
     commands = parser()
-    namespace, rest = commands.parse_known_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    namespace, rest = commands.parse_known_args(words)
+    namespace.words = words
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if rest and (len(overrides) < len(rest) or not hasattr(namespace, "overrides")):
         unknown = next(word for word in rest if word not in overrides or not hasattr(namespace, "overrides"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -52,6 +53,17 @@ def require_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise RunError(f"{folder}: is not writable ({error.strerror}); choose another place") from None
+
+
+def newest_step(folder: Path) -> int:
+    """Return the step of a run's newest checkpoint, 0 if it has none; whether it is whole is not looked at."""
+    return max(checkpoint_steps(folder / "checkpoints"), default=0)
+
+
+def checkpoint_steps(folder: Path) -> dict[int, Path]:
+    """Return the checkpoints of a `checkpoints` folder by their steps, the newest first."""
+    found = {int(path.name[5:]): path for path in folder.glob("step-*") if re.fullmatch(r"step-\d{8,}", path.name)}
+    return dict(sorted(found.items(), reverse=True))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import sslkit
 
-COMMANDS: Final = ("run", "check", "preview", "embed", "data", "plugins", "components")
+COMMANDS: Final = ("run", "check", "preview", "embed", "data", "plugins", "components", "doctor")
 
 
 def parser() -> argparse.ArgumentParser:

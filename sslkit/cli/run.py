@@ -4,14 +4,22 @@ Examples:
   sslkit run recipes/simclr_quickstart.toml
   sslkit run recipes/simclr_cifar10.toml --data-root /data pretrain.batch_size=1024
   sslkit run recipes/simclr_folder.toml --data-root ~/photos --into runs/photos   (again: goes on)
+  sslkit run recipes/simclr_resnet50.toml --data-root /data --nproc 8 --retries 5
+  sslkit run recipes/simclr_resnet50.toml --data-root /data --nproc 8 --slurm "gres=gpu:8 time=24:00:00"
 
-exit codes: 0 done, 2 a mistake in what was asked, 75 stopped by a signal and ready to go on
+exit codes: 0 done, 1 a crash, 2 a mistake in what was asked, 75 stopped by a signal and ready to go on
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sslkit.launch.meeting import Place
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,14 +33,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
     parser.add_argument("--compile", action="store_true", help="compile the views: seconds once, faster ever after")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
+    parser.add_argument("--nproc", type=count, metavar="N", default=1, help="processes on this machine (1)")
+    parser.add_argument("--nodes", type=count, metavar="N", default=1, help="machines, each with --nproc processes (1)")
+    parser.add_argument("--node-rank", type=count, metavar="R", help="number of this machine, from 0")
+    parser.add_argument("--rendezvous", type=Path, metavar="DIR", help="fresh folder where several machines meet")
+    parser.add_argument(
+        "--start-timeout",
+        type=seconds,
+        metavar="S",
+        default=300.0,
+        help="seconds for processes to find each other (300)",
+    )
+    parser.add_argument(
+        "--step-timeout", type=seconds, metavar="S", help="seconds for a step (120; no limit for one process)"
+    )
+    parser.add_argument("--retries", type=count, metavar="N", default=0, help="starts after a crash (0)")
+    parser.add_argument("--slurm", metavar="OPTIONS", help='submit it as a SLURM job: "partition=gpu time=24:00:00"')
+    parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)  # this is a rank of a launcher
+    parser.add_argument("--fault", action="append", default=[], help=argparse.SUPPRESS)  # see sslkit.faults
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the recipe."""
-    from sslkit.recipe.resolve import load_recipe
+    """Run the recipe, here or in processes of its own."""
+    from sslkit import faults
     from sslkit.run_folder import require_writable
 
     require_writable(arguments.into or arguments.runs)  # before seconds go into loading libraries
+    for text in arguments.fault:
+        faults.arm(text)
+    many = arguments.nproc != 1 or arguments.nodes != 1 or arguments.retries or arguments.slurm is not None
+    if arguments.exchange is None and (many or arguments.node_rank is not None or arguments.rendezvous is not None):
+        return _launch(arguments)
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sslkit.recipe.resolve import load_recipe
+
     recipe = load_recipe(arguments.recipe, arguments.overrides)
 
     from sslkit.engine.run import run
@@ -48,14 +85,82 @@ def main(arguments: argparse.Namespace) -> int:
         compile_views=arguments.compile,
         deterministic=arguments.deterministic,
         watchers=[console],
+        rendezvous=arguments.exchange,
+        start_timeout=arguments.start_timeout,
+        step_timeout=arguments.step_timeout,
     )
     if info.complete:
         console.say(f"{info.folder} is complete: its scores are in {info.folder / 'summary.json'}")
     return 0
 
 
+def _launch(arguments: argparse.Namespace) -> int:
+    """Start processes that run it, or have SLURM start them."""
+    from sslkit.launch.batches import require_divisible
+    from sslkit.launch.local import Launch, command_of, supervise
+    from sslkit.recipe.merge import load_document
+
+    place = _place(arguments)
+    require_divisible(load_document(arguments.recipe, arguments.overrides), place.size)
+    if arguments.slurm is not None:
+        return _submit(arguments)
+    launch = Launch(
+        command_of(arguments.words),
+        place,
+        into=arguments.into,
+        retries=arguments.retries,
+        start_timeout=arguments.start_timeout,
+        verbose=arguments.verbose,
+    )
+    return supervise(launch)
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from sslkit.launch.slurm import submit
+    from sslkit.recipe.resolve import load_recipe
+    from sslkit.run_folder import new_folder
+    from sslkit.text import safe_text
+
+    recipe = load_recipe(arguments.recipe, arguments.overrides)  # no typing error should wait in a queue
+    into = arguments.into or new_folder(arguments.runs, recipe.name)
+    told = submit(arguments.words, into=into, name=recipe.name, nodes=arguments.nodes, options=arguments.slurm)
+    sys.stdout.write(safe_text(told))
+    return 0
+
+
+def _place(arguments: argparse.Namespace) -> Place:
+    """Return this machine among all, as the flags say."""
+    from sslkit.errors import RunError
+    from sslkit.launch.meeting import Place
+
+    nodes, node, rendezvous = arguments.nodes, arguments.node_rank, arguments.rendezvous
+    if os.name != "posix":
+        raise RunError("several processes, retries and SLURM need Linux or macOS; leave --nproc and --retries out")
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise RunError("WORLD_SIZE is set: torchrun or the like has started this process; leave --nproc and so on out")
+    if not arguments.nproc or not nodes:
+        raise RunError("--nproc and --nodes count from 1")
+    if arguments.slurm is None and (nodes > 1 or node is not None or rendezvous is not None):
+        if nodes == 1 or node is None or rendezvous is None:
+            raise RunError("several machines need --nodes N, --node-rank R and --rendezvous DIR, all three on each")
+        if node >= nodes:
+            raise RunError(f"--node-rank {node}: with --nodes {nodes} it is 0 to {nodes - 1}")
+    return Place(rendezvous, nodes, node or 0, arguments.nproc)
+
+
 def count(text: str) -> int:
-    """Read a number of processes from the command line."""
+    """Read a whole number from the command line."""
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} should be a number of processes, 0 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 0 or more")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """Read a time limit from the command line."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} should be a number of seconds, above 0")
+    return value

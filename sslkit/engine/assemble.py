@@ -14,7 +14,9 @@ import torch
 from torch import nn
 
 from sslkit.engine.bad_images import BadImages
+from sslkit.engine.batch_norm import across_ranks
 from sslkit.engine.batches import Batches, Source, bytes_per_image, default_workers, sample_batch
+from sslkit.engine.distributed import world_size
 from sslkit.engine.fit import require_fit, require_views
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
@@ -53,6 +55,7 @@ class Pretraining:
     workers: int
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
+    on_save_error: str
     callbacks: list[Any]
     bad_images: BadImages
 
@@ -94,20 +97,24 @@ def assemble(
     schedules: Mapping[str, Schedule] | None = None,
     normalisation: Normalisation | None = None,
     precision: str = "float32",
+    micro_batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     workers: int | None = None,
     checkpoint_every_steps: int | None = None,
     checkpoint_every_epochs: int = 1,
+    on_save_error: str = "raise",
     callbacks: Sequence[Any] = (),
 ) -> Pretraining:
     """Put the parts of a pretraining together and check that they fit; see `pretrain` for the arguments.
 
     Raises:
-        RunError: Too few images, an image size the backbone does not take, or an unknown scaling.
+        RunError: Too few images, an image size the backbone does not take, a batch that cannot be divided, or an
+            unknown scaling.
     """
     if learning_rate_scaling not in SCALINGS:
         raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
+    local_micro_batch = _divided(method, batch_size, micro_batch_size)
     device = torch.device(device)
     warn_if_slow(precision, device)
     complete = complete_views(views)
@@ -118,6 +125,8 @@ def assemble(
     require_views(method, len(shapes))
     require_fit(method.backbone, shapes, normalisation)
     method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
+    if world_size() > 1:
+        across_ranks(method)
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
     groups = parameter_groups(method, peak, weight_decay)
     stepper = Stepper(
@@ -130,6 +139,7 @@ def assemble(
         precision=precision,
         device=device,
         seed=seed,
+        micro_batch_size=local_micro_batch,
     )
     if workers is None:
         workers = 0 if source.table is not None else default_workers(device)
@@ -155,9 +165,30 @@ def assemble(
         workers=workers,
         checkpoint_every_steps=checkpoint_every_steps,
         checkpoint_every_epochs=checkpoint_every_epochs,
+        on_save_error=on_save_error,
         callbacks=list(callbacks),
         bad_images=bad_images,
     )
+
+
+def _divided(method: Any, batch_size: int, micro_batch_size: int | None) -> int | None:
+    """Return the images of a micro-batch on one rank, or None without micro-batches."""
+    for key, size in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size or world_size())):
+        if size % world_size():
+            nearest = size - size % world_size() or world_size()
+            raise RunError(f"pretrain.{key} = {size} cannot be shared by {world_size()} processes; set {nearest}")
+    if micro_batch_size is None:
+        return None
+    if batch_size % micro_batch_size:
+        raise RunError(
+            f"pretrain.micro_batch_size = {micro_batch_size} does not divide pretrain.batch_size = {batch_size}"
+        )
+    if not (hasattr(method, "embed") and hasattr(method, "loss")):
+        raise RunError(
+            f"pretrain.micro_batch_size: {type(method).__name__} has no embed and loss, so its batch cannot be cut; "
+            "leave the key out, or share the batch among more processes (--nproc)"
+        )
+    return micro_batch_size // world_size()
 
 
 def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from sslkit.engine.distributed import from_all
 from sslkit.errors import DataError, RunError
 from sslkit.images import BadImageError
 from sslkit.run_folder import write_text
@@ -102,6 +103,16 @@ class BadImages:
     def add_damaged_metadata(self, split: str, indices: Iterable[int]) -> None:
         """Take note of images that were used although their EXIF block or XMP packet is damaged."""
         self._damaged[split].update(indices)
+
+    def share(self, split: str, num_images: int, max_fraction: float) -> None:
+        """Take note of what every rank has found in a split; all ranks must come here.
+
+        Raises:
+            DataError: More than `max_fraction` are known to be bad; on all ranks.
+        """
+        for found, damaged in from_all((list(self._found[split].values()), self._damaged[split])):
+            self.add_damaged_metadata(split, damaged)
+            self.add(split, found, num_images, max_fraction)
 
     def count(self, split: str) -> int:
         """Return how many images of a split are known to be bad."""

@@ -1,14 +1,15 @@
 """From images to what one step needs: uint8 pixels, draws, labels, on the device.
 
 Enters: a dataset (or a resident table), the view generator, the order. Leaves: one `RawBatch` a step, the same for
-any number of workers; of several processes, each gets its rows of the global batch. The loader's unit is a chunk of 64 images, not a batch: large batches would otherwise need
-tens of gigabytes of shared memory. Called by `pretrain`.
+any number of workers; of several processes, each gets its rows of the global batch. The loader's unit is a chunk of 64
+images, not a batch: large batches would otherwise need tens of gigabytes of shared memory. Called by `pretrain`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -16,19 +17,18 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
-from sslkit.engine.chunks import CHUNK, Chunk, Chunks, ignore_stops, require_one_shape
+from sslkit.engine.chunks import CHUNK, Chunk, Chunks, require_one_shape
 from sslkit.engine.distributed import World, rank, world_size
 from sslkit.engine.interfaces import Data, Dataset, Views
+from sslkit.engine.loader import WORKER_TIMEOUT_SECONDS, loaded
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys
 from sslkit.errors import DataError, RunError, SslkitError
 from sslkit.images import NoReplacementError
 from sslkit.text import one_line
 
-_WORKER_TIMEOUT_SECONDS: Final = 300  # a dead network mount must not hang a run for ever
 _SHARED_BYTES: Final = 512 * 2**20  # what chunks in flight may take of the shared memory
 _SHARED_MEMORY: Final = Path("/dev/shm")
 
@@ -47,6 +47,11 @@ class RawBatch(NamedTuple):
     draws: Tensor
     labels: Tensor
     indices: Tensor
+
+    def part(self, rows: slice) -> RawBatch:
+        """Return some of the images."""
+        draws, labels, indices = (tensor[rows] for tensor in (self.draws, self.labels, self.indices))
+        return RawBatch(tuple(group[rows] for group in self.groups), draws, labels, indices)
 
 
 @dataclass
@@ -104,6 +109,7 @@ class Batches:
         workers: Loader processes; 0 loads in this process; ignored with a resident table.
         bad_images: Takes note of those that cannot be read.
         image_bytes: Of one prepared image: with it, workers prepare no more ahead than shared memory holds.
+        timeout_seconds: How long a worker may take before the images that all of them are at are named.
 
     Raises:
         RunError: The shared memory does not hold one chunk per worker.
@@ -119,6 +125,7 @@ class Batches:
         workers: int = 0,
         bad_images: BadImages | None = None,
         image_bytes: int = 1,
+        timeout_seconds: float = WORKER_TIMEOUT_SECONDS,
     ) -> None:
         self._source = source
         self._bad_images = bad_images or BadImages()
@@ -126,6 +133,7 @@ class Batches:
         self._order = order
         self._device = device
         self._workers = workers
+        self._timeout_seconds = timeout_seconds
         self._batch_size = order.batch_size // world_size()
         self._prefetch: int | None = None
         if workers and source.table is None:
@@ -164,17 +172,16 @@ class Batches:
             for keys, indices in [self._keys(step)]
             for first in starts
         )
-        loader = DataLoader(
+        chunks = loaded(
             Chunks(self._source.dataset, self._views, self._source.on_bad_image),
+            self._source.dataset,
+            workers=self._workers,
+            timeout_seconds=self._timeout_seconds,
             batch_size=None,
             sampler=specs,
-            num_workers=self._workers,
             prefetch_factor=self._prefetch,
-            timeout=_WORKER_TIMEOUT_SECONDS if self._workers else 0,
-            worker_init_fn=ignore_stops,
         )
-        chunks = iter(loader)
-        try:
+        with closing(chunks):
             for _ in range(start, end):
                 batch = _Gathered(self._batch_size, pinned=self._device.type == "cuda")
                 for first in starts:
@@ -183,9 +190,6 @@ class Batches:
                     tuple(self._upload(group) for group in batch.groups),
                     *(self._upload(tensor) for tensor in batch.rest),
                 )
-        finally:
-            # Ends the workers: an error's traceback would keep them, and Python would wait for them at its exit.
-            del chunks
 
     def _noted(self, chunk: Chunk | SslkitError) -> Chunk:
         if isinstance(chunk, NoReplacementError):
@@ -195,6 +199,11 @@ class Batches:
         self._note(chunk.bad)
         self._bad_images.add_damaged_metadata("pretrain", chunk.damaged_metadata)
         return chunk
+
+    def share_bad_images(self) -> None:
+        """Let every rank know of the images that any of them could not read; all ranks must come here."""
+        source = self._source
+        self._bad_images.share("pretrain", len(source.dataset), source.max_bad_fraction)
 
     def _note(self, bad: Iterable[BadImage]) -> None:
         source = self._source

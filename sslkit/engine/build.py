@@ -147,11 +147,13 @@ def _build_pretraining(
             schedules={name: built(choice, seed) for name, choice in plan.schedules.items()},
             normalisation=starting_normalisation(plan),
             precision=plan.precision,
+            micro_batch_size=plan.micro_batch_size,
             seed=seed,
             device=device,
             workers=workers,
             checkpoint_every_steps=plan.checkpoint_every_steps,
             checkpoint_every_epochs=plan.checkpoint_every_epochs,
+            on_save_error=plan.on_save_error,
             callbacks=[built(choice, seed) for choice in plan.callbacks],
         )
     return pretraining, initial
@@ -260,7 +262,6 @@ def _derived(pretraining: Pretraining) -> dict[str, Any]:
         "steps_per_epoch": order.steps_per_epoch,
         "total_steps": order.steps_per_epoch * pretraining.epochs,
         "learning_rate": pretraining.learning_rate,
-        "world_size": 1,
     }
 
 

@@ -19,188 +19,176 @@ from typing import Any, Final
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
 
-from sslkit.errors import RunError
-from sslkit.run_folder import fsync_folder, write_json
+import sslkit
+from sslkit.engine.trees import first_not_finite, flatten, num_bytes, unflatten
+from sslkit.errors import NonFiniteError, RunError
+from sslkit.faults import fault
+from sslkit.run_folder import checkpoint_steps, fsync_folder, write_json
 from sslkit.text import one_line
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of what is written. 1, which is read as well, had no digest of the manifest itself."""
+
 KEEP: Final = 2
+"""How many checkpoints stay: the newest, and the one to fall back to."""
+
 _PARTS: Final = ("model", "optimizer", "callbacks")
+_MANIFEST: Final = "MANIFEST.json"
 
 logger = logging.getLogger("sslkit")
 
 
-def save_checkpoint(folder: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, Any]) -> Path:
-    """Write a checkpoint and delete all but the newest two.
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    parts: Mapping[str, Any],
+    state: Mapping[str, Any],
+    *,
+    plugins: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a checkpoint, read it back, and delete all but the newest two.
 
     Args:
         folder: The run's `checkpoints` folder.
-        step: Steps done.
+        step: Steps done. If a whole checkpoint of that step is there, it stays: the same step is the same state.
         parts: Trees of tensors and JSON scalars for `model`, `optimizer` and `callbacks`.
         state: JSON values: what else a resumed run needs or compares.
+        plugins: Version of each distribution that the run uses.
 
     Returns:
         The checkpoint's folder, `step-00001000`.
 
     Raises:
+        NonFiniteError: A tensor of the model or optimizer is not finite; nothing was written.
         RunError: It could not be written; older checkpoints are untouched.
     """
     final = folder / f"step-{step:08d}"
     temporary = folder / f".tmp-{step:08d}-{os.getpid()}"
+    if fault_of(final) is None:
+        return final
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         temporary.mkdir()
-        skeletons = {}
-        for name in _PARTS:
-            tensors, skeletons[name] = flatten(parts.get(name, {}))
-            save_file(tensors, temporary / f"{name}.safetensors")
-        write_json(temporary / "state.json", {"step": step, "trees": skeletons, **state})
-        files = sorted(path for path in temporary.iterdir())
-        manifest = {
-            "format": FORMAT,
-            "step": step,
-            "torch": torch.__version__,
-            "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
-        }
-        write_json(temporary / "MANIFEST.json", manifest)
-        for path in files:
-            _fsync_file(path)
-        fsync_folder(temporary)
-        if final.exists():  # a resumed run reached the step again
+        _write(temporary, step, parts, state, plugins or {})
+        if final.exists():  # and is not whole
             shutil.rmtree(final)
+        fault("checkpoint.before_rename", step=step, path=temporary / "model.safetensors")
         temporary.rename(final)
         fsync_folder(folder)
+        fault("checkpoint.after_rename", step=step, path=final / "model.safetensors")
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{final}: not saved: {error}; {last_good(folder)}") from None
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         reason = getattr(error, "strerror", None) or one_line(error)
-        needed = sum(tensor.nbytes for tensor in _tensors(parts))
         raise RunError(
             f"{final}: the checkpoint could not be written ({reason}); it needs "
-            f"{needed / 2**20:.0f} MiB; older checkpoints are untouched"
+            f"{num_bytes(parts) / 2**20:,.1f} MiB; older checkpoints are untouched"
         ) from error
-    _retire(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    _retire(folder, step, final)
     return final
 
 
-def load_checkpoint(folder: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """Return (parts, state) of the newest checkpoint that is whole, or None if there has been none.
+def _write(
+    folder: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, Any], plugins: Mapping[str, str]
+) -> None:
+    skeletons = {}
+    for name in _PARTS:
+        tensors, skeletons[name] = flatten(parts.get(name, {}))
+        if name != "callbacks" and (path := first_not_finite(tensors)) is not None:
+            raise NonFiniteError(f"{name}{path} is not finite at step {step:,}")
+        save_file(tensors, folder / f"{name}.safetensors")
+        if name == _PARTS[0]:
+            fault("checkpoint.write", step=step)
+    write_json(folder / "state.json", {"step": step, "trees": skeletons, **state})
+    files = sorted(folder.iterdir())
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "sslkit": sslkit.__version__,
+        "torch": torch.__version__,
+        "plugins": dict(plugins),
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_sha256(path)} for path in files},
+    }
+    fault("checkpoint.before_manifest", step=step, path=folder / "model.safetensors")
+    write_json(folder / _MANIFEST, manifest | {"sha256": _digest(manifest)})
+    for path in files:
+        _fsync_file(path)
+    fsync_folder(folder)
+
+
+def choose_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that is whole, or None if there has been none. Only the first rank may call it.
 
     One whose manifest does not hold is renamed `*.corrupt` and said so.
 
     Raises:
-        RunError: There are checkpoints, but none is whole: starting from step 0 would hide that.
+        RunError: There are checkpoints, but none is whole: starting from step 0 would hide that. Or the newest was
+            written by a newer sslkit, or the system refuses to read it: nothing is renamed then.
     """
-    found = sorted(folder.glob("step-????????"), reverse=True)
+    found = checkpoint_steps(folder).values()
     for path in found:
-        _require_readable(path)
         reason = fault_of(path)
         if reason is None:
-            state = json.loads((path / "state.json").read_text())
-            trees = state.pop("trees")
-            parts = {name: unflatten(trees[name], load_file(path / f"{name}.safetensors")) for name in _PARTS}
-            return parts, state
-        corrupt = path.with_suffix(".corrupt")
-        shutil.rmtree(corrupt, ignore_errors=True)
-        path.rename(corrupt)
-        logger.warning("checkpoint %s is not whole (%s); renamed to %s", path.name, reason, corrupt.name)
+            _require_known_format(path)
+            return path
+        _set_aside(path, reason)
     if found or any(folder.glob("step-*.corrupt")):
         raise RunError(f"{folder}: no checkpoint is whole; start again in a new folder, or restore one from a backup")
     return None
 
 
-def _require_readable(path: Path) -> None:
-    """Tell a checkpoint that cannot be read here, and is left alone, from one that is broken.
+def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (parts, state) of a checkpoint that `choose_checkpoint` has found whole.
 
     Raises:
-        RunError: A newer sslkit wrote it, or the system refuses to read it.
+        RunError: What lies there was never a checkpoint, however well its sums agree.
     """
     try:
-        written_in = json.loads((path / "MANIFEST.json").read_text())["format"]
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
-        return
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read: {error.strerror}") from None
-    if written_in > FORMAT:
-        raise RunError(f"{path}: written in format {written_in} by a newer sslkit; continue with that one")
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        trees = state.pop("trees")
+        parts = {name: unflatten(trees[name], load_file(path / f"{name}.safetensors")) for name in _PARTS}
+    except (OSError, SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise RunError(f"{path}: holds no state of a run: {type(error).__name__}: {one_line(error)}") from None
+    return parts, state
+
+
+def last_good(folder: Path) -> str:
+    """Say which checkpoint is the newest whole one, for the message of an error."""
+    whole = (path for path in checkpoint_steps(folder).values() if fault_of(path) is None)
+    newest = next(whole, None)
+    return "no checkpoint was saved before" if newest is None else f"the last good checkpoint is {newest}"
 
 
 def fault_of(path: Path) -> str | None:
-    """Return what is wrong with a checkpoint's folder, or None if every file is as its manifest says."""
+    """Return what is wrong with a checkpoint's folder, or None if every file is as its manifest says.
+
+    Of a newer format only the manifest itself is judged.
+
+    Raises:
+        RunError: The system refuses to read it, which says nothing about what is in it.
+    """
     try:
-        manifest = json.loads((path / "MANIFEST.json").read_text())
+        manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != 1 and manifest.pop("sha256", None) != _digest(manifest):
+            return f"{_MANIFEST} has other bytes"
+        if manifest["format"] > FORMAT:
+            return None
         expected = manifest["files"]
         for name, entry in expected.items():
             if (path / name).stat().st_size != entry["bytes"]:
                 return f"{name} has another size"
             if file_sha256(path / name) != entry["sha256"]:
                 return f"{name} has other bytes"
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except PermissionError as error:
+        raise RunError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return one_line(error)
-    missing = {f"{name}.safetensors" for name in _PARTS} - set(expected)
+    missing = {"state.json", *(f"{name}.safetensors" for name in _PARTS)} - set(expected)
     return f"{min(missing)} is missing" if missing else None
-
-
-def optimizer_tree(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Any]:
-    """Return the optimizer's state by parameter name; parameters never stepped have none.
-
-    Rates are not in it: they are pure functions of the step.
-    """
-    names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
-    return {names[parameter]: dict(state) for parameter, state in optimizer.state.items() if state}
-
-
-def load_optimizer_tree(optimizer: torch.optim.Optimizer, module: nn.Module, tree: Mapping[str, Any]) -> None:
-    """Put back what `optimizer_tree` returned."""
-    parameters = dict(module.named_parameters())
-    for name, state in tree.items():
-        parameter = parameters[name]
-        # A 0-dimensional entry is a step count, which torch's foreach optimizers keep on the host.
-        optimizer.state[parameter] = {
-            key: _like(parameter, value) if isinstance(value, Tensor) and value.ndim else value
-            for key, value in state.items()
-        }
-
-
-def _like(parameter: Tensor, value: Tensor) -> Tensor:
-    """Return a value where its parameter is, in its memory format, without which foreach goes one by one."""
-    if value.shape != parameter.shape:
-        return value.to(parameter.device)
-    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def flatten(tree: Any) -> tuple[dict[str, Tensor], Any]:
-    """Split a tree into its tensors by path and a JSON skeleton that says where they belong."""
-    tensors: dict[str, Tensor] = {}
-
-    def walk(node: Any, path: str) -> Any:
-        if isinstance(node, Tensor):
-            # Contiguous and a copy of its own: safetensors refuses channels_last and shared memory.
-            tensors[path] = node.detach().to("cpu", copy=True).contiguous()
-            return {"tensor": path}
-        if isinstance(node, Mapping):
-            return {"table": {str(key): walk(value, f"{path}/{key}") for key, value in node.items()}}
-        if isinstance(node, list | tuple):
-            return {"list": [walk(value, f"{path}/{number}") for number, value in enumerate(node)]}
-        if node is None or isinstance(node, bool | int | float | str):
-            return {"value": node}
-        raise RunError(f"state {path or '/'}: {type(node).__name__} is neither a tensor nor a JSON scalar")
-
-    return tensors, walk(tree, "")
-
-
-def unflatten(skeleton: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """Put a tree back together."""
-    ((kind, content),) = skeleton.items()
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "table":
-        return {key: unflatten(value, tensors) for key, value in content.items()}
-    if kind == "list":
-        return [unflatten(value, tensors) for value in content]
-    return content
 
 
 def file_sha256(path: Path) -> str:
@@ -209,18 +197,40 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    return list(flatten(dict(tree))[0].values())
+def _digest(manifest: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a manifest without its own: of its canonical JSON, sorted and without spaces."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _retire(folder: Path) -> None:
+def _require_known_format(path: Path) -> None:
+    manifest = json.loads((path / _MANIFEST).read_text(encoding="utf-8"))
+    if manifest["format"] > FORMAT:
+        raise RunError(
+            f"{path}: written in format {manifest['format']} by sslkit {one_line(manifest.get('sslkit', '?'))}, which "
+            f"is newer than this {sslkit.__version__}; continue with that one"
+        )
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    corrupt = path.with_suffix(".corrupt")
+    shutil.rmtree(corrupt, ignore_errors=True)
+    try:
+        path.rename(corrupt)
+    except OSError as error:
+        logger.warning("checkpoint %s is not whole (%s) and cannot be renamed: %s", path, reason, error.strerror)
+    else:
+        logger.warning("checkpoint %s is not whole (%s); renamed to %s", path.name, reason, corrupt.name)
+
+
+def _retire(folder: Path, step: int, newest: Path) -> None:
     """Delete old checkpoints once the newest has been read back and is whole."""
-    found = sorted(folder.glob("step-????????"), reverse=True)
-    reason = fault_of(found[0])
+    reason = fault_of(newest)
     if reason is not None:
-        raise RunError(f"{found[0]}: the checkpoint just written is not whole ({reason}); older ones are kept")
-    for old in found[KEEP:]:
+        raise RunError(f"{newest}: the checkpoint just written is not whole ({reason}); older ones are kept")
+    older = [path for number, path in checkpoint_steps(folder).items() if number < step]
+    for old in older[KEEP - 1 :]:
         try:
+            fault("checkpoint.retire", step=step)
             shutil.rmtree(old)
         except OSError as error:
             logger.warning("the old checkpoint %s could not be deleted: %s", old, error.strerror)

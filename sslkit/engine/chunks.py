@@ -1,28 +1,28 @@
 """What a loader's worker does: reads a chunk of images and prepares their views.
 
-Enters: keys and indices. Leaves: a `Chunk`. Called by `batches`, in worker processes; `features` shares what makes
-workers well-behaved.
+Enters: keys and indices. Leaves: a `Chunk`. Called by `batches`, in worker processes; `features` shares how plugin
+files reach them.
 """
 
 from __future__ import annotations
 
 import pickle
-import signal
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import BadImage
 from sslkit.engine.interfaces import Dataset, Views
+from sslkit.engine.loader import Noted, at, between, ignore_stops  # noqa: F401 until features takes `loaded`
 from sslkit.engine.order import Indices
 from sslkit.engine.randomness import Keys
-from sslkit.engine.stops import STOP_SIGNALS
 from sslkit.errors import DataError, SslkitError
-from sslkit.images import BadImageError, has_damaged_metadata, read_sample
+from sslkit.images import BadImageError, Sample, has_damaged_metadata, read_sample
 from sslkit.registry.load import load_file, loaded_files
 
 CHUNK: Final = 64
@@ -66,7 +66,7 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
     """What a worker runs: reads a chunk of images and prepares their views."""
 
     def __init__(self, dataset: Dataset, views: Views, on_bad_image: str) -> None:
-        self._dataset = dataset
+        self._dataset = Noted(dataset)
         self._views = views
         self._on_bad_image = on_bad_image
 
@@ -77,6 +77,8 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
             return DataError(f'{error} (or replace such images: on_bad_image = "replace")')
         except SslkitError as error:  # raised in a worker it would reach the user as a page of traceback
             return error
+        finally:
+            between()
 
     def chunk(self, keys: Keys, indices: Indices) -> Chunk:
         """Read and prepare the images of a chunk."""
@@ -85,7 +87,7 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
             read_sample(self._dataset, int(index), on_bad_image=self._on_bad_image, key=int(key))  # type: ignore[arg-type]
             for index, key in zip(indices, keys, strict=True)
         ]
-        prepared = [self._views.prepare(sample.image, draw) for sample, draw in zip(samples, draws, strict=True)]
+        prepared = [self._prepared(sample, draw) for sample, draw in zip(samples, draws, strict=True)]
         counts = sorted({len(groups) for groups in prepared})
         if len(counts) > 1:
             raise DataError(
@@ -101,14 +103,9 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
             tuple(sample.index for sample in samples if has_damaged_metadata(sample.image)),
         )
 
-
-def ignore_stops(worker: int) -> None:
-    """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader.
-
-    A second one ends the worker, or a main process that has to terminate it would wait for ever.
-    """
-    for number in STOP_SIGNALS:
-        signal.signal(number, lambda number, frame: signal.signal(number, signal.SIG_DFL))
+    def _prepared(self, sample: Sample, draws: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
+        at(sample.index)
+        return self._views.prepare(sample.image, draws)
 
 
 def require_one_shape(shapes: Iterable[Sequence[int]]) -> None:

@@ -16,7 +16,8 @@ from sslkit.recipe.write import resolved_tree
 
 # What may change between a run and its continuation: how long, and what is measured afterwards.
 _MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
-               "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs")  # fmt: skip
+               "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs",
+               "pretrain.on_save_error")  # fmt: skip
 
 _FIRST_FILES = ("log.txt", "plugins")  # written before resolved.toml, which says that there is a run
 

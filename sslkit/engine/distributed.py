@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from sslkit.errors import RunError
+from sslkit.errors import RunError, SslkitError
 from sslkit.run_folder import write_text
 from sslkit.text import one_line
 
@@ -91,9 +91,8 @@ def joined(
         store = None if rendezvous is None else _meet(world, rendezvous, timeout)
         dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
     except (RuntimeError, ValueError, OSError) as error:
-        raise RunError(
-            f"rank {world.rank} of {world.size} did not reach the others within {timeout_seconds:g} s: {one_line(error)}"
-        ) from error
+        who = f"rank {world.rank} of {world.size}"
+        raise RunError(f"{who} did not reach the others within {timeout_seconds:g} s: {one_line(error)}") from error
     try:
         yield world
     finally:
@@ -186,6 +185,65 @@ def from_all(value: T) -> list[T]:
     return values
 
 
+def rows_from_all(rows: Tensor) -> Tensor:
+    """Return the rows of all ranks, one rank's after the other's, without gradient.
+
+    Args:
+        rows: [n, ...], any number of them on each rank.
+    """
+    if world_size() == 1:
+        return rows
+    counts = from_all(len(rows))
+    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
+    padded[: len(rows)] = rows
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+
+
 def wait_for_all() -> None:
     """Return once every rank has come here."""
     from_all(None)
+
+
+def on_first(work: Callable[[], T]) -> T:
+    """Let the first rank do something, and return on all ranks what came of it. Must be picklable.
+
+    Raises:
+        SslkitError: On all ranks, what the first one raised.
+    """
+    done: tuple[Any, SslkitError | None] = (None, None)
+    if rank() == 0:
+        try:
+            done = (work(), None)
+        except SslkitError as error:
+            if world_size() == 1:
+                raise
+            done = (None, error)
+    result, error = from_first(done)
+    if error is not None:
+        raise error
+    return result  # type: ignore[no-any-return]
+
+
+class Vote:
+    """The largest of a number over all ranks, asked for before a step and known after it: no step waits for it.
+
+    It travels between the hosts (gloo): on a device it would wait for the device.
+    """
+
+    def __init__(self) -> None:
+        self._number = torch.zeros((), dtype=torch.int64)
+        self._work: Any = None
+
+    def cast(self, number: int) -> None:
+        """Hand in this rank's number, once per step."""
+        self._number.fill_(number)
+        if world_size() > 1:
+            self._work = dist.all_reduce(self._number, dist.ReduceOp.MAX, async_op=True)
+
+    def outcome(self) -> int:
+        """Return the largest number that was handed in."""
+        if self._work is not None:
+            self._work.wait()
+        return int(self._number)

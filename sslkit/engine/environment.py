@@ -15,21 +15,27 @@ from pathlib import Path
 import torch
 
 import sslkit
+from sslkit.engine.distributed import World, world_size
 from sslkit.errors import RunError
 from sslkit.recipe.plan import Recipe
 from sslkit.run_folder import read_json, write_json
 
 logger = logging.getLogger("sslkit")
 
-_ROUNDING = ("torch", "threads", "cpu", "device", "compiled_views")  # on which the last bits depend
+# On which the last bits depend.
+_ROUNDING = ("torch", "processes", "threads", "cpu", "device_name", "compiled_views")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, world: World | None = None) -> torch.device:
     """Return the device of a name; `auto` takes CUDA if there is one, else the CPU.
 
+    Of several processes on a machine, each gets the CUDA device of its own number.
+
     Raises:
-        RunError: There is no such device here.
+        RunError: There is no such device here, or not one for each process.
     """
+    if world is not None and world.size > 1:
+        return _one_of_several(name, world)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -47,6 +53,27 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def _one_of_several(name: str, world: World) -> torch.device:
+    device = choose_device(name)
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        raise RunError(f"--device {name}: {world.size} processes take a device each; say --device cuda")
+    if world.local_size > torch.cuda.device_count():
+        raise RunError(
+            f"{world.local_size} processes, but {torch.cuda.device_count()} CUDA devices; start as many with --nproc, or "
+            "say --device cpu"
+        )
+    return torch.device("cuda", world.local_rank)
+
+
+def plugin_versions(recipe: Recipe) -> dict[str, str]:
+    """Return the version of each distribution whose components a recipe names."""
+    owners = sorted({choice.component.owner for choice in recipe.choices()})
+    pairs = (owner.rpartition(" ") for owner in owners)
+    return {name or version: version if name else "" for name, _, version in pairs}
+
+
 def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, compiled_views: bool) -> None:
     """Write `environment.json`; warn if a run goes on where its bits may come out otherwise."""
     path = folder / "environment.json"
@@ -57,7 +84,8 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
         "platform": platform.platform(),
         "plugins": sorted({choice.component.owner for choice in recipe.choices()}),
         "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
-        "device": str(device),
+        "device": device.type,
+        "processes": world_size(),
         "device_name": _device_name(device),
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),

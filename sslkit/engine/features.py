@@ -1,12 +1,14 @@
 """From data or a folder to features of frozen weights.
 
-Enters: a `FrozenModel` and images. Leaves: float32 features on the CPU, in the order of the images. Called by
-`FrozenModel.features` for evaluations, and by the `embed` command.
+Enters: a `FrozenModel` and images. Leaves: float32 features on the CPU, in the order of the images. Of several
+processes, each takes every W-th image, once, and all get all features. Called by `FrozenModel.features` for evaluations,
+and by the `embed` command.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,13 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
 from sslkit.engine.centre_crop import fit_image, fit_tensors
-from sslkit.engine.chunks import CHUNK, WithPluginFiles, ignore_stops
+from sslkit.engine.chunks import CHUNK, WithPluginFiles
+from sslkit.engine.distributed import from_all, rank, rows_from_all, world_size
 from sslkit.engine.interfaces import Data, Dataset
+from sslkit.engine.loader import Noted, between, loaded
 from sslkit.errors import DataError
 from sslkit.images import BadImageError, has_damaged_metadata, open_image
 from sslkit.index import list_images
@@ -78,9 +81,10 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     table_of = getattr(data, "table", None)
     table = table_of(split) if table_of is not None else None
     if table is not None:
-        batches = (fit_tensors(part, model.input_size) for part in table.split(BATCH))
+        own = list(range(rank(), len(table), world_size()))
+        batches = (fit_tensors(part, model.input_size) for part in table[rank() :: world_size()].split(BATCH))
         labels = torch.as_tensor(np.asarray(getattr(dataset, "labels")))  # noqa: B009 - beside every table
-        return labels, _concatenated(model.measure_all(batch) for batch in batches)
+        return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch) for batch in batches))[1]
     skip = getattr(data, "on_bad_image", "raise") == "replace"
     found = _run(model, dataset, skip_bad=skip)
     model.bad_images.add(split, found.bad, len(dataset), getattr(data, "max_bad_fraction", MAX_BAD_FRACTION))
@@ -146,7 +150,7 @@ class _Fitted(WithPluginFiles, TorchDataset[_Item]):
     """Reads and fits images; one that cannot be read is an item with its reason."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
-        self._dataset = dataset
+        self._dataset = Noted(dataset)
         self._size = size
 
     def __len__(self) -> int:
@@ -157,21 +161,24 @@ class _Fitted(WithPluginFiles, TorchDataset[_Item]):
             image, label = self._dataset[index]
         except BadImageError as error:
             return _Item(index, None, bad=BadImage.of(error))
+        finally:
+            between()
         return _Item(index, fit_image(image, self._size), label, damaged_metadata=has_damaged_metadata(image))
 
 
 def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
-    loader = DataLoader(
+    parts = loaded(
         _Fitted(dataset, model.input_size),
+        dataset,
+        workers=model.workers if len(dataset) > BATCH else 0,
         batch_size=CHUNK,
-        num_workers=model.workers if len(dataset) > BATCH else 0,
+        sampler=range(rank(), len(dataset), world_size()),
         collate_fn=_Part.of,
-        worker_init_fn=ignore_stops,
     )
     found = _Found([], [], [], {})
 
     def batches() -> Iterator[dict[str, Tensor]]:
-        for part in loader:
+        for part in parts:
             if part.bad and not skip_bad:
                 raise DataError(f'{part.bad[0]} (or leave such images out: on_bad_image = "replace")')
             found.kept.extend(part.kept)
@@ -180,8 +187,28 @@ def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
             if part.kept:
                 yield model.measure_all(part.images) | {"labels": part.labels}
 
-    found.values.update(_concatenated(batches()))
-    return found
+    with closing(parts):
+        own = _concatenated(batches())
+    kept, values = _of_all_ranks(found.kept, own)
+    bad = [image for images in from_all(found.bad) for image in images]
+    damaged = [index for indices in from_all(found.damaged_metadata) for index in indices]
+    return _Found(kept, bad, damaged, values)
+
+
+def _of_all_ranks(positions: list[int], values: dict[str, Tensor]) -> tuple[list[int], dict[str, Tensor]]:
+    """Return positions and values of all ranks, in the order of the positions; a rank may have none."""
+    if world_size() == 1:
+        return positions, values
+    forms = {name: (tuple(value.shape[1:]), value.dtype) for name, value in values.items()}
+    everyone = from_all((positions, forms))
+    joined = torch.tensor([position for theirs, _ in everyone for position in theirs], dtype=torch.int64)
+    order = joined.argsort()
+    known = next((theirs for _, theirs in everyone if theirs), {})
+    gathered = {
+        name: rows_from_all(values.get(name, torch.empty((0, *shape), dtype=dtype)))[order]
+        for name, (shape, dtype) in known.items()
+    }
+    return joined[order].tolist(), gathered
 
 
 def _concatenated(batches: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -33,6 +33,11 @@ class LossOutput(NamedTuple):
     loss: Tensor
     metrics: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, loss: Loss) -> LossOutput:
+        """Return a loss of either form in this one."""
+        return cls(*loss) if isinstance(loss, tuple) else cls(loss, {})
+
 
 Loss: TypeAlias = Tensor | tuple[Tensor, dict[str, Tensor]]
 
@@ -76,7 +81,7 @@ class Batch:
         progress: Where the pretraining stands.
     """
 
-    views: list[Tensor]
+    views: Sequence[Tensor]
     indices: Tensor
     labels: Tensor
     progress: Progress

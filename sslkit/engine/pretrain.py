@@ -6,10 +6,8 @@ Enters: a `Pretraining`. Leaves: trained weights, checkpoints, and hook calls fr
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,58 +15,18 @@ import pluggy
 import torch
 
 from sslkit.engine.assemble import Pretraining, assemble
-from sslkit.engine.checkpoint import load_checkpoint, load_optimizer_tree, optimizer_tree, save_checkpoint
+from sslkit.engine.checkpoint import last_good
+from sslkit.engine.distributed import rank, world_size
 from sslkit.engine.frozen import FrozenModel
-from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Progress, Schedule
+from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
+from sslkit.engine.loader import LoaderDied
 from sslkit.engine.metrics import MetricRing
+from sslkit.engine.state import PretrainState, restore, save
 from sslkit.engine.step import require_finite
 from sslkit.engine.stops import Stopped, Stops
-from sslkit.errors import RunError
+from sslkit.engine.watch import Watch
+from sslkit.errors import NonFiniteError
 from sslkit.registry.hookspecs import callback_manager
-
-logger = logging.getLogger("sslkit")
-
-
-@dataclass
-class PretrainState:
-    """A running pretraining, as callbacks see it.
-
-    Attributes:
-        step: Steps done.
-    """
-
-    pretraining: Pretraining
-    step: int = 0
-
-    @property
-    def method(self) -> Any:
-        """The module that is trained."""
-        return self.pretraining.method
-
-    @property
-    def epochs(self) -> int:
-        """Passes over the data in all."""
-        return self.pretraining.epochs
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Steps of one pass."""
-        return self.pretraining.order.steps_per_epoch
-
-    @property
-    def total_steps(self) -> int:
-        """Steps in all."""
-        return self.epochs * self.steps_per_epoch
-
-    @property
-    def batch_size(self) -> int:
-        """Images per step."""
-        return self.pretraining.order.batch_size
-
-    @property
-    def progress(self) -> Progress:
-        """What schedules are functions of."""
-        return Progress(self.step, self.total_steps, self.steps_per_epoch)
 
 
 def train(
@@ -77,25 +35,49 @@ def train(
     *,
     checkpoints: Path | None = None,
     identity: Mapping[str, Any] | None = None,
+    plugins: Mapping[str, str] | None = None,
     stops: Stops | None = None,
+    watch: Watch | None = None,
 ) -> PretrainState:
     """Train to the end, from the newest checkpoint if there is one.
 
     Args:
         pretraining: From `assemble`.
-        hooks: Manager of the callbacks.
+        hooks: Manager of the callbacks; on the first rank only, the others have none.
         checkpoints: Folder of checkpoints; None keeps none.
         identity: What a checkpoint must agree on to be continued: recipe and data.
+        plugins: Version of each distribution whose components are used, for the checkpoints.
         stops: Asked after every step.
+        watch: Told of every step.
 
     Raises:
         Stopped: A signal asked for it; a checkpoint was saved.
-        NonFiniteError: The loss or a gradient is not finite; no checkpoint holds it.
+        NonFiniteError: The loss, a gradient or a weight is not finite; no checkpoint holds it.
     """
     state = PretrainState(pretraining)
+    stops, watch = stops or Stops(), watch or Watch()
     if checkpoints is not None:
-        _restore(state, checkpoints, identity)
-    stepper = pretraining.stepper
+        restore(state, checkpoints, identity or {})
+    try:
+        with watch:
+            _steps(state, hooks, checkpoints, identity or {}, plugins or {}, stops, watch)
+    except NonFiniteError as error:
+        kept = "" if checkpoints is None or str(checkpoints) in str(error) else f"; {last_good(checkpoints)}"
+        raise NonFiniteError(f"{error}{kept}") from None
+    pretraining.bad_images.log_summary("pretrain", pretraining.order.num_images, "and were replaced")
+    return state
+
+
+def _steps(
+    state: PretrainState,
+    hooks: pluggy.PluginManager,
+    checkpoints: Path | None,
+    identity: Mapping[str, Any],
+    plugins: Mapping[str, str],
+    stops: Stops,
+    watch: Watch,
+) -> None:
+    pretraining, stepper = state.pretraining, state.pretraining.stepper
     ring = MetricRing(stepper.device)
     last_record: dict[str, float] = {}
 
@@ -105,10 +87,12 @@ def train(
             last_record.update(record)
             hooks.hook.sslkit_metrics(state=state, record=record)
 
-    def save() -> None:
-        if checkpoints is not None:
-            deliver(wait=True)
-            path = _save(state, checkpoints, identity)
+    def save_now(*, required: bool) -> None:
+        deliver(wait=True)
+        if checkpoints is None:
+            return
+        path = save(state, checkpoints, identity, plugins, required=required)
+        if path is not None:
             hooks.hook.sslkit_checkpoint_saved(state=state, path=path)
 
     hooks.hook.sslkit_pretrain_start(state=state)
@@ -117,6 +101,7 @@ def train(
     before = time.perf_counter()
     try:
         while state.step < state.total_steps:
+            stops.ask()
             wanted = time.perf_counter()
             raw = next(stream)
             data_wait = time.perf_counter() - wanted
@@ -136,71 +121,26 @@ def train(
             before = now
             ring.push(known, metrics)
             deliver(wait=False)
-            ends_epoch = state.step % state.steps_per_epoch == 0
-            if ends_epoch:
+            asked = stops.agreed()
+            is_long = state.ends_epoch or state.checkpoint_is_due or asked is not None
+            watch.beat(long=is_long)
+            if state.ends_epoch:
                 deliver(wait=True)
+                pretraining.batches.share_bad_images()
                 hooks.hook.sslkit_epoch_end(state=state, metrics=dict(last_record))
-            asked = stops.requested if stops is not None else None
-            if asked or _is_due(state, ends_epoch=ends_epoch):
-                save()
-                before = time.perf_counter()
+            if asked or state.checkpoint_is_due:
+                save_now(required=asked is not None)
             if asked:
                 raise Stopped(f"stopped by {asked} after step {state.step:,} of {state.total_steps:,}")
+            if is_long:
+                watch.beat()
+                before = time.perf_counter()
+    except LoaderDied:
+        if checkpoints is not None and world_size() == 1:
+            save_now(required=False)  # it shows between steps only: the weights are whole
+        raise
     finally:
         stream.close()  # lets the loader end its workers now, not when the process ends
-    pretraining.bad_images.log_summary("pretrain", pretraining.order.num_images, "and were replaced")
-    return state
-
-
-def _is_due(state: PretrainState, *, ends_epoch: bool) -> bool:
-    pretraining = state.pretraining
-    every = pretraining.checkpoint_every_steps
-    return (
-        state.step == state.total_steps
-        or (every is not None and state.step % every == 0)
-        or (ends_epoch and (state.step // state.steps_per_epoch) % pretraining.checkpoint_every_epochs == 0)
-    )
-
-
-def _save(state: PretrainState, folder: Path, identity: Mapping[str, Any] | None) -> Path:
-    stepper = state.pretraining.stepper
-    parts = {
-        "model": dict(stepper.method.state_dict()),
-        "optimizer": optimizer_tree(stepper.optimizer, stepper.method),
-        "callbacks": {key: callback.state_dict() for key, callback in _stateful(state.pretraining.callbacks).items()},
-    }
-    return save_checkpoint(folder, state.step, parts, {"identity": dict(identity or {})})
-
-
-def _restore(state: PretrainState, folder: Path, identity: Mapping[str, Any] | None) -> None:
-    loaded = load_checkpoint(folder)
-    if loaded is None:
-        return
-    parts, saved = loaded
-    if identity is not None and saved["identity"] != identity:
-        changed = sorted(key for key in identity if saved["identity"].get(key) != identity[key])
-        raise RunError(
-            f"{folder}: the {' and '.join(changed)} on which this run began differ from now; bring back what was "
-            "added, removed or changed, or start a new run in another folder"
-        )
-    stepper = state.pretraining.stepper
-    stepper.method.load_state_dict(parts["model"])
-    load_optimizer_tree(stepper.optimizer, stepper.method, parts["optimizer"])
-    for key, callback in _stateful(state.pretraining.callbacks).items():
-        if key in parts["callbacks"]:
-            callback.load_state_dict(parts["callbacks"][key])
-    state.step = saved["step"]
-    if state.step > state.total_steps:
-        raise RunError(f"{folder}: {state.step:,} steps are done already, but the recipe wants {state.total_steps:,}")
-    logger.info("going on after step %s", f"{state.step:,}")
-
-
-def _stateful(callbacks: Iterable[Any]) -> dict[str, Any]:
-    return {
-        f"{number}-{type(callback).__name__}": callback
-        for number, callback in enumerate(callbacks)
-        if hasattr(callback, "state_dict")
-    }
 
 
 def pretrain(
@@ -217,6 +157,7 @@ def pretrain(
     schedules: Mapping[str, Schedule] | None = None,
     normalisation: Normalisation | None = None,
     precision: str = "float32",
+    micro_batch_size: int | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
     workers: int | None = None,
@@ -240,6 +181,8 @@ def pretrain(
         schedules: `learning_rate` and `weight_decay`, such as `{"learning_rate": cosine(warmup_epochs=10)}`.
         normalisation: Applied to every view and kept with the backbone.
         precision: "float32" or "bf16".
+        micro_batch_size: Images that are embedded at once: the gradient is that of the whole batch, the memory that of
+            these. None embeds the whole batch at once.
         seed: All randomness follows from it, but for the weights of the modules handed in.
         device: Where to train.
         workers: Loader processes; None chooses.
@@ -264,6 +207,7 @@ def pretrain(
         schedules=schedules,
         normalisation=normalisation,
         precision=precision,
+        micro_batch_size=micro_batch_size,
         seed=seed,
         device=device,
         workers=workers,
@@ -271,7 +215,8 @@ def pretrain(
         checkpoint_every_steps=checkpoint_every_steps,
         checkpoint_every_epochs=checkpoint_every_epochs,
     )
-    if checkpoints is not None:
+    is_first = rank() == 0
+    if checkpoints is not None and is_first:
         pretraining.bad_images.keep_in(checkpoints)
-    train(pretraining, callback_manager(pretraining.callbacks), checkpoints=checkpoints)
+    train(pretraining, callback_manager(pretraining.callbacks if is_first else []), checkpoints=checkpoints)
     return pretraining.frozen()

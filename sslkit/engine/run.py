@@ -2,6 +2,7 @@
 
 Build everything, then create the folder, then pretrain, then evaluate. Enters: a recipe and where things are. Leaves: a
 `RunInfo` with results, and the run folder. Called by `sslkit run` and from Python; continuing is the same call again.
+Of several processes each does all of it, and the first one writes.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,17 @@ import torch
 from sslkit.engine.artifact import save_artifact
 from sslkit.engine.build import Build, build
 from sslkit.engine.continuation import compared, require_nothing_new, require_same_recipe
-from sslkit.engine.environment import choose_device, note_environment
+from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on_first, rank, wait_for_all, world_size
+from sslkit.engine.environment import choose_device, note_environment, plugin_versions
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.log import collecting
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
-from sslkit.errors import RunError
+from sslkit.engine.watch import STEP_SECONDS, Watch
+from sslkit.errors import NonFiniteError, RunError
+from sslkit.faults import fault
+from sslkit.lock import locked
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
 from sslkit.recipe.write import resolved_toml
@@ -79,8 +84,13 @@ def run(
     compile_views: bool = False,
     deterministic: bool = False,
     watchers: Sequence[Any] = (),
+    rendezvous: str | Path | None = None,
+    start_timeout: float = START_SECONDS,
+    step_timeout: float | None = None,
 ) -> RunInfo:
     """Run a recipe: pretrain, evaluate, export.
+
+    Started by torchrun, or by `sslkit run --nproc`, the processes share the work: the same call in each.
 
     Args:
         recipe: A checked recipe, or the path of one.
@@ -93,39 +103,78 @@ def run(
         compile_views: Let the views compile themselves, if they can: equal to rounding, and faster.
         deterministic: Refuse operations that may give other bits each time.
         watchers: Callbacks beside the recipe's own; the command line's console is one.
+        rendezvous: Folder in which several processes find each other; None takes torchrun's address.
+        start_timeout: Seconds that several processes wait for each other, to start and between steps.
+        step_timeout: Seconds that a step may take before its process ends; None is 120 for several processes, and no
+            limit for one.
 
     Raises:
         SslkitError: The recipe, data or folder has a fault; nothing was written if it could be known before.
         Stopped: A signal asked for it; the same call goes on.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RunError("this version trains in one process; start it without torchrun")
-    require_writable(Path(runs) if into is None else Path(into))
-    chosen = choose_device(device)
+    world = World.of_environment()
+    runs = Path(runs)
+    into = None if into is None else Path(into)
+    require_writable(runs if into is None else into)
+    chosen = choose_device(device, world)
     if not isinstance(recipe, Recipe):
         recipe = load_recipe(recipe, overrides)
-    if into is not None:
-        require_same_recipe(recipe, Path(into))
-        if _is_finished(Path(into)):
-            require_nothing_new(recipe, Path(into))
-            return RunInfo(recipe.name, Path(into), recipe, chosen, [], complete=True)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
         torch.use_deterministic_algorithms(True)
-    with Stops() as stops, collecting() as log:
+    meeting = None if rendezvous is None else Path(rendezvous)
+    with (
+        Stops() as stops,
+        collecting() as log,
+        joined(chosen, rendezvous=meeting, timeout_seconds=start_timeout),
+        contextlib.ExitStack() as held,
+    ):
+        found = on_first(lambda: _found(recipe, into, held))
+        if into is not None and found == "complete":
+            return RunInfo(recipe.name, into, recipe, chosen, [], complete=True)
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
         if compile_views:
             _compile_views(built, chosen)
-        folder = new_folder(Path(runs), recipe.name) if into is None else Path(into)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder = on_first(lambda: _opened_folder(recipe, runs, into, held, is_ours=found == "begun"))
         info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen), compiled_views=compile_views)
-        log.write_to(folder / "log.txt")
-        _write_start(info, built, Path(data_root or "."))
-        callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
-        _execute(info, built, _hooks(recipe, callbacks), stops)
+        callbacks: list[Any] = []
+        if rank() == 0:
+            log.write_to(folder / "log.txt")
+            if meeting is not None:
+                write_text(meeting / "run", str(folder.resolve()))
+            _write_start(info, built, Path(data_root or "."))
+            callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
+        fault("run.start")
+        if step_timeout is None and world.size > 1:
+            step_timeout = STEP_SECONDS
+        stacks = None if meeting is None else meeting / f"rank-{world.rank}.stacks"
+        watch = Watch(step_timeout, long_seconds=start_timeout, stacks=stacks)
+        _execute(info, built, _hooks(recipe, callbacks), stops, watch)
     return info
+
+
+def _found(recipe: Recipe, folder: Path | None, held: contextlib.ExitStack) -> str:
+    """Take the folder if it exists and hold it; return whether it is "new", "begun" or "complete"."""
+    if folder is None or not folder.exists():
+        return "new"
+    held.enter_context(locked(folder))
+    require_same_recipe(recipe, folder)
+    if not _is_finished(folder):
+        return "begun"
+    require_nothing_new(recipe, folder)
+    return "complete"
+
+
+def _opened_folder(recipe: Recipe, runs: Path, into: Path | None, held: contextlib.ExitStack, *, is_ours: bool) -> Path:
+    """Create the run's folder and hold it, unless it is held already."""
+    folder = new_folder(runs, recipe.name) if into is None else into
+    if not is_ours:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(locked(folder))
+        require_same_recipe(recipe, folder)  # somebody may have begun another run there in the meantime
+    return folder
 
 
 def _compile_views(built: Build, device: torch.device) -> None:
@@ -137,18 +186,17 @@ def _compile_views(built: Build, device: torch.device) -> None:
     views.compile()
 
 
-def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
+def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops, watch: Watch) -> None:
     """Pretrain, evaluate, export; leave a status that says how it ended."""
     started = time.monotonic()
     try:
         hooks.hook.sslkit_run_start(run=info)
-        bad_images = (built.pretraining or built.model).bad_images  # type: ignore[union-attr]
-        bad_images.keep_in(info.folder)
-        info.model = _trained(info, built, hooks, stops)
+        if rank() == 0:
+            bad_images = (built.pretraining or built.model).bad_images  # type: ignore[union-attr]
+            bad_images.keep_in(info.folder)
+        info.model = _trained(info, built, hooks, stops, watch)
         _evaluate(info, built, hooks, stops)
-        for name, exporter in built.exporters:
-            for path in exporter(info.model, info.folder):
-                logger.info("exported by %s: %s", name, path)
+        on_first(lambda: _export(info, built))
     except BaseException as error:
         status = "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
         with contextlib.suppress(Exception):  # the first error is the one to see
@@ -162,12 +210,21 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         "seconds": round(time.monotonic() - started, 1),
         "results": [result.row() for result in info.results],
     }
-    write_json(info.folder / "summary.json", summary)
-    (info.folder / "status.json").unlink(missing_ok=True)
+    if rank() == 0:
+        write_json(info.folder / "summary.json", summary)
+        (info.folder / "status.json").unlink(missing_ok=True)
     hooks.hook.sslkit_run_end(summary=summary)
+    wait_for_all()  # the first one lets go of the folder: not before the others are through
 
 
-def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> FrozenModel:
+def _export(info: RunInfo, built: Build) -> None:
+    assert info.model is not None
+    for name, exporter in built.exporters:
+        for path in exporter(info.model, info.folder):
+            logger.info("exported by %s: %s", name, path)
+
+
+def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops, watch: Watch) -> FrozenModel:
     pretraining = built.pretraining
     if pretraining is None:
         assert built.model is not None
@@ -178,7 +235,15 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         "recipe": compared(info.recipe),
         "data": fingerprint() if fingerprint is not None else str(len(pretraining.source.dataset)),
     }
-    state = train(pretraining, hooks, checkpoints=info.folder / "checkpoints", identity=identity, stops=stops)
+    state = train(
+        pretraining,
+        hooks,
+        checkpoints=info.folder / "checkpoints",
+        identity=identity,
+        plugins=plugin_versions(info.recipe),
+        stops=stops,
+        watch=watch,
+    )
     model = pretraining.frozen()
     lineage = {
         "recipe": info.name,
@@ -190,7 +255,11 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         if (start := info.recipe.pretrain) is None or start.weights is None
         else str(start.weights),
     }
-    save_artifact(info.folder, model, backbone=built.cards["backbone"], head=built.cards["head"], lineage=lineage)
+    on_first(
+        lambda: save_artifact(
+            info.folder, model, backbone=built.cards["backbone"], head=built.cards["head"], lineage=lineage
+        )
+    )
     return model
 
 
@@ -201,16 +270,29 @@ def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: S
         for evaluation in built.evaluations
     ]
     for number, evaluation in enumerate(built.evaluations):
+        fault("evaluate.start", step=number)
         _write_status(info, "running", f"evaluating with {evaluation.name}")
         results = []
         for subject in chosen[number]:
-            result = measure(evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject)
+            with _naming(f"evaluate.{number} ({evaluation.name})"):
+                result = measure(evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject)
             results.append(result)
             info.results.append(result)
             hooks.hook.sslkit_evaluation_end(run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome)
-            if stops.requested is not None:
-                raise Stopped(f"stopped by {stops.requested} during evaluation")
-        _write_evaluation(info.folder / "evaluate" / f"{number}-{evaluation.name}", results)
+            asked = next(filter(None, from_all(stops.requested)), None)
+            if asked is not None:
+                raise Stopped(f"stopped by {asked} during evaluation")
+        if rank() == 0:
+            _write_evaluation(info.folder / "evaluate" / f"{number}-{evaluation.name}", results)
+
+
+@contextlib.contextmanager
+def _naming(place: str) -> Iterator[None]:
+    """Say in which evaluation a number was not finite."""
+    try:
+        yield
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{place}: {error}") from None
 
 
 def _write_evaluation(folder: Path, results: Sequence[Result]) -> None:
@@ -228,6 +310,8 @@ def _write_evaluation(folder: Path, results: Sequence[Result]) -> None:
 
 
 def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
+    if rank() > 0:
+        return callback_manager([])
     jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
     return callback_manager([jsonl, *callbacks])
 
@@ -255,7 +339,8 @@ def _plan(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str,
         ]  # fmt: skip
     evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
     rows.append(("evaluations", evaluations or "none"))
-    rows.append(("device", f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)))
+    where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
     return rows
 
 
@@ -287,6 +372,8 @@ def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
 
 
 def _write_status(info: RunInfo, status: str, reason: str) -> None:
+    if rank() > 0:
+        return
     write_json(
         info.folder / "status.json", {"status": status, "reason": reason, "time": time.time(), "pid": os.getpid()}
     )

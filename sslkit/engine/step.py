@@ -6,24 +6,30 @@ still on the device: nothing here waits for it. Called by `pretrain`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from sslkit.engine.batches import RawBatch
+from sslkit.engine.cached_gradients import CachedGradients, LazyViews
+from sslkit.engine.distributed import rank, sum_over_ranks, world_size
 from sslkit.engine.interfaces import Batch, LossOutput, Progress, Schedule, Views
 from sslkit.engine.precision import autocast
 from sslkit.engine.randomness import step_seed
 from sslkit.errors import NonFiniteError, PluginError
+from sslkit.faults import fault, value
 
 
 class Stage(nn.Module):
     """The part of a method that runs per sample: its `embed`, or its whole `forward`.
 
-    The one module that a distributed wrapper wraps, and the one call that cached gradients repeat.
+    The one module that DDP wraps, and the one call that cached gradients repeat.
 
     Args:
         method: What is pretrained.
@@ -50,6 +56,7 @@ class Stepper:
         base_rates: Per group: the values that schedules multiply.
         schedules: `learning_rate` and `weight_decay`, each a pure function of the progress.
         normalise: Belongs to the backbone; applied to every view.
+        micro_batch_size: Images of this rank that are embedded at once; None embeds the whole batch.
     """
 
     method: Any
@@ -61,34 +68,65 @@ class Stepper:
     precision: str
     device: torch.device
     seed: int
+    micro_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        self.stage = Stage(self.method)
+        self.stage: nn.Module = Stage(self.method)
         self.parameters = [p for p in self.method.parameters() if p.requires_grad]
+        if world_size() > 1:
+            self.stage = _averaging_gradients(self.stage)
+        self._cached = CachedGradients(self.stage, self.method, self._precise) if self.micro_batch_size else None
         self._checked_gradients = False
 
     def step(self, raw: RawBatch, progress: Progress) -> tuple[Batch, dict[str, Tensor]]:
         """Do one step.
 
         Raises:
-            NonFiniteError: On a CPU: the loss or a gradient is not finite; the weights are as before. On a device,
-                `pretrain` finds it in the metrics some steps later, before anything is saved.
+            NonFiniteError: On a CPU: the loss or a gradient is not finite; the weights are as before. On a device the
+                gradient is withheld, and `pretrain` finds it in the metrics some steps later, before anything is saved.
         """
+        done = progress.step + 1
+        fault("step.start", step=done)
         self.set_rates(progress)
-        torch.manual_seed(step_seed(self.seed, progress.step))
-        batch = self.make_batch(raw, progress)
-        with autocast(self.precision, self.device):
-            output = self._loss(batch)
-        output.loss.backward()  # type: ignore[no-untyped-call]
+        batch, output = self._backward(raw, progress)
         self._check_gradients()
         self._notify("after_backward", progress)
-        metrics = {"loss": output.loss, "gradient_norm": self._gradient_norm(), **output.metrics}
+        metrics = mean_over_ranks({"loss": value("step.loss", output.loss, step=done), **output.metrics})
+        metrics["gradient_norm"] = value("step.gradient", self._gradient_norm(), step=done)
         if self.device.type == "cpu":
-            require_finite(metrics["loss"].item(), metrics["gradient_norm"].item(), progress.step + 1)
+            require_finite(metrics["loss"].item(), metrics["gradient_norm"].item(), done)
+        else:
+            self._withhold_non_finite(metrics["loss"], metrics["gradient_norm"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._notify("after_step", progress)
         return batch, metrics
+
+    def _backward(self, raw: RawBatch, progress: Progress) -> tuple[Batch, LossOutput]:
+        """Put the gradient of the global batch on the parameters; average it over ranks."""
+        if self._cached is not None:
+            return self._backward_in_micro_batches(self._cached, raw, progress)
+        self._seed(progress)
+        batch = self.make_batch(raw, progress)
+        with self._precise():
+            returned = self.stage(batch)
+            output = LossOutput.of(self.method.loss(returned, batch) if hasattr(self.method, "embed") else returned)
+        output.loss.backward()  # type: ignore[no-untyped-call]
+        return batch, output
+
+    def _backward_in_micro_batches(
+        self, cached: CachedGradients, raw: RawBatch, progress: Progress
+    ) -> tuple[Batch, LossOutput]:
+        size = self.micro_batch_size or len(raw.indices)
+        views = LazyViews(lambda: list(self.make_batch(raw, progress).views), self.views.num_views)
+        whole = Batch(views, raw.indices, raw.labels, progress)
+        output = cached.backward(
+            lambda number: self.make_batch(raw.part(slice(number * size, (number + 1) * size)), progress),
+            len(raw.indices) // size,
+            whole,
+            lambda number: self._seed(progress, number),
+        )
+        return whole, output
 
     def make_batch(self, raw: RawBatch, progress: Progress) -> Batch:
         """Finish the views on the device."""
@@ -105,10 +143,18 @@ class Stepper:
             group["lr"] = base["learning_rate"] * factors.get("learning_rate", 1.0)
             group["weight_decay"] = base["weight_decay"] * factors.get("weight_decay", 1.0)
 
-    def _loss(self, batch: Batch) -> LossOutput:
-        returned = self.stage(batch)
-        loss = self.method.loss(returned, batch) if self.stage.embeds else returned
-        return LossOutput(*loss) if isinstance(loss, tuple) else LossOutput(loss, {})
+    def _precise(self) -> AbstractContextManager[object]:
+        return autocast(self.precision, self.device)
+
+    def _seed(self, progress: Progress, micro_batch: int = 0) -> None:
+        torch.manual_seed(step_seed(self.seed, progress.step, rank(), micro_batch))
+
+    def _withhold_non_finite(self, loss: Tensor, gradient_norm: Tensor) -> None:
+        """Zero all gradients if one is not finite: what can be done in time without waiting for the device."""
+        broken = ~(torch.isfinite(loss) & torch.isfinite(gradient_norm))
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(broken, 0.0)
 
     def _gradient_norm(self) -> Tensor:
         gradients = [p.grad for p in self.parameters if p.grad is not None]
@@ -146,3 +192,19 @@ def require_finite(loss: float, gradient_norm: float, step: int) -> None:
                 f"step {step}: the {name} is {value}; a lower learning rate or a longer warm-up is the usual cure; "
                 "checkpoints hold only finite weights"
             )
+
+
+def _averaging_gradients(stage: nn.Module) -> DistributedDataParallel:
+    # BatchNorm's statistics are global already: buffers are equal without being sent. torch 2.14 renamed the argument.
+    known = inspect.signature(DistributedDataParallel).parameters
+    name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {name: False}
+    return DistributedDataParallel(stage, gradient_as_bucket_view=True, **options)
+
+
+def mean_over_ranks(scalars: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the mean over all ranks of each scalar, detached, in one collective; a NaN anywhere is one everywhere."""
+    if world_size() == 1:
+        return {name: scalar.detach() for name, scalar in scalars.items()}
+    joined = torch.stack([scalar.detach().double().reshape(()) for scalar in scalars.values()])
+    return dict(zip(scalars, (sum_over_ranks(joined) / world_size()).unbind(), strict=True))

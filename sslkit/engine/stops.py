@@ -11,6 +11,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any, Final
 
+from sslkit.engine.distributed import Vote, world_size
 from sslkit.errors import SslkitError
 
 EXIT_STOPPED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -32,6 +33,7 @@ class Stops:
 
     def __init__(self) -> None:
         self.requested: str | None = None
+        self._vote = Vote()
         self._former: dict[int, Any] = {}
 
     def __enter__(self) -> Stops:
@@ -45,6 +47,18 @@ class Stops:
     ) -> None:
         for number, former in self._former.items():
             signal.signal(number, former)
+
+    def ask(self) -> None:
+        """Before a step: let the other ranks know whether this one was asked to stop."""
+        if world_size() > 1:
+            self._vote.cast(0 if self.requested is None else signal.Signals[self.requested].value)
+
+    def agreed(self) -> str | None:
+        """After the step: return the signal to stop for, the same on all ranks, or None."""
+        if world_size() == 1:
+            return self.requested
+        number = self._vote.outcome()
+        return signal.Signals(number).name if number else None
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.requested is not None:

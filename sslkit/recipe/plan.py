@@ -42,10 +42,12 @@ class PretrainPlan:
 
     epochs: int
     batch_size: int
+    micro_batch_size: int | None
     precision: str
     weights: Path | None
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
+    on_save_error: str
     data: Choice
     views: Choice
     method: Choice

@@ -132,10 +132,12 @@ class _Resolver:
         return PretrainPlan(
             epochs=keys.epochs,
             batch_size=keys.batch_size,
+            micro_batch_size=keys.micro_batch_size,
             precision=keys.precision,
             weights=Path(keys.weights) if keys.weights else None,
             checkpoint_every_steps=keys.checkpoint_every_steps,
             checkpoint_every_epochs=keys.checkpoint_every_epochs,
+            on_save_error=keys.on_save_error,
             data=data,
             views=views,
             method=method,

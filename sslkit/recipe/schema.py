@@ -85,10 +85,16 @@ class PretrainKeys(_Keys):
 
     epochs: Positive = Field(description="Passes over the data.")
     batch_size: Positive = Field(description="Images per step, over all processes together.")
+    micro_batch_size: Positive | None = Field(
+        None, description="Images embedded at once; the gradient is that of the whole batch (cached gradients)."
+    )
     precision: Literal["float32", "bf16"] = Field("float32", description="Of the forward and backward pass.")
     weights: str | None = Field(None, description="Backbone to start from: a run or a backbone.safetensors.")
     checkpoint_every_steps: Positive | None = Field(None, description="Save after this many steps.")
     checkpoint_every_epochs: Positive = Field(1, description="Save after this many epochs.")
+    on_save_error: Literal["raise", "continue"] = Field(
+        "raise", description="When a checkpoint cannot be written: end the run, or warn and go on without it."
+    )
     data: dict[str, Any]
     views: dict[str, Any]
     method: dict[str, Any] = Field({"name": "builtin.joint_embedding"})

@@ -52,10 +52,12 @@ def _pretrain(plan: PretrainPlan) -> dict[str, Any]:
     return {
         "epochs": plan.epochs,
         "batch_size": plan.batch_size,
+        "micro_batch_size": plan.micro_batch_size,
         "precision": plan.precision,
         "weights": plan.weights,
         "checkpoint_every_steps": plan.checkpoint_every_steps,
         "checkpoint_every_epochs": plan.checkpoint_every_epochs,
+        "on_save_error": plan.on_save_error,
         **{part: None if (choice := getattr(plan, part)) is None else _table(choice) for part in parts},
         "schedule": {name: _table(choice) for name, choice in plan.schedules.items()},
         "callbacks": [_table(choice) for choice in plan.callbacks],

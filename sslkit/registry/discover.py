@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
@@ -39,36 +39,43 @@ class _Claim:
 
 
 class Registry:
-    """All plugins and their components.
+    """All plugins and their components. Installed is not active: a plugin's code runs when its namespace is asked for.
+
+    So a run loads the plugins that its recipe names. Lists of everything, and advice after a mistyped name, load all.
 
     Args:
-        records: One row per plugin.
+        records: One row per plugin that is loaded.
+        claims: Installed plugins that are not, by namespace.
     """
 
-    def __init__(self, records: Sequence[PluginRecord]) -> None:
-        self.records = list(records)
-        self._components = {
-            (component.kind, component.name): component for record in self.records for component in record.components
-        }
+    def __init__(self, records: Sequence[PluginRecord], claims: Mapping[str, list[_Claim]] | None = None) -> None:
+        self._loaded: dict[str, list[PluginRecord]] = {}
+        self._claims = dict(claims or {})
+        for record in records:
+            self._loaded.setdefault(record.namespace, []).append(record)
 
     @classmethod
     def discover(cls, local: Iterable[Path] = ()) -> Registry:
         """Find sslkit's own components, every installed plugin and the given files.
 
         Args:
-            local: Files of a recipe's `plugins` list; their components are named `local.*`.
+            local: Files of a recipe's `plugins` list, which are loaded now; their components are named `local.*`.
         """
         records = [load_module("builtin", f"sslkit {sslkit.__version__}", "sslkit.builtin.plugin", "sslkit")]
-        for namespace, claims in sorted(_claims().items()):
-            records.append(_load_claims(namespace, claims))
         for path in dict.fromkeys(local):
             records.append(load_file(path, records))
-        return cls(records)
+        return cls(records, _claims())
+
+    @property
+    def records(self) -> list[PluginRecord]:
+        """One row per plugin: sslkit's own, the installed ones by name, files."""
+        names = ["builtin", *sorted((self._loaded.keys() | self._claims.keys()) - {"builtin", "local"}), "local"]
+        return [record for name in names for record in self.plugin(name)]
 
     def components(self, kind: str | None = None) -> list[Component]:
         """Return the usable components, all or of one kind, sorted by kind and name."""
         order = {name: position for position, name in enumerate(KINDS)}
-        chosen = [c for c in self._components.values() if kind is None or c.kind == kind]
+        chosen = [c for record in self.records for c in record.components if kind is None or c.kind == kind]
         return sorted(chosen, key=lambda component: (order[component.kind], component.name))
 
     def named(self, name: str) -> list[Component]:
@@ -76,8 +83,11 @@ class Registry:
         return [component for component in self.components() if component.name == name]
 
     def plugin(self, namespace: str) -> list[PluginRecord]:
-        """Return the rows of one namespace; `local` may have several."""
-        return [record for record in self.records if record.namespace == namespace]
+        """Return the rows of one namespace, loading it if need be; `local` may have several."""
+        if namespace in self._claims:
+            record = _load_claims(namespace, self._claims.pop(namespace))
+            self._loaded.setdefault(namespace, []).append(record)
+        return self._loaded.get(namespace, [])
 
     def get(self, kind: str, name: str) -> Component:
         """Return the component that a recipe names.
@@ -89,13 +99,15 @@ class Registry:
         Raises:
             PluginError: Unknown name, another kind, or a plugin that could not be loaded; says which.
         """
-        for record in self.records:
+        rows = self.plugin(name.partition(".")[0])
+        for record in rows:
             new_name = record.renamings.get((kind, name))
             if new_name is not None:
                 warn_renamed(kind, name, new_name)
                 name = new_name
-        if (kind, name) in self._components:
-            return self._components[kind, name]
+        for component in (component for record in rows for component in record.components):
+            if (component.kind, component.name) == (kind, name):
+                return component
         raise PluginError(self._why_not(kind, name))
 
     def _why_not(self, kind: str, name: str) -> str:

@@ -1,15 +1,15 @@
 from __future__ import annotations
 
 import json
-import random
-import shutil
 
 import pytest
 import torch
 
+import sslkit
 from sslkit import RunError
 from sslkit.engine import checkpoint
-from sslkit.engine.checkpoint import fault_of, flatten, load_checkpoint, save_checkpoint, unflatten
+from sslkit.engine.checkpoint import choose_checkpoint, fault_of, last_good, read_checkpoint, save_checkpoint
+from sslkit.run_folder import newest_step
 
 
 def tree(step):
@@ -22,7 +22,7 @@ def tree(step):
 
 def test_what_is_saved_is_loaded(tmp_path):
     save_checkpoint(tmp_path, 7, tree(7), {"identity": {"data": "abc"}})
-    parts, state = load_checkpoint(tmp_path)
+    parts, state = read_checkpoint(choose_checkpoint(tmp_path))
     assert torch.equal(parts["model"]["weight"], tree(7)["model"]["weight"])
     assert parts["optimizer"]["weight"]["step"] == 7
     assert parts["callbacks"] == tree(7)["callbacks"]
@@ -30,21 +30,7 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 
 def test_no_checkpoint_is_none(tmp_path):
-    assert load_checkpoint(tmp_path / "never") is None
-
-
-def test_channels_last_and_shared_tensors_are_kept_apart():
-    shared = torch.arange(16.0).reshape(1, 2, 2, 4).to(memory_format=torch.channels_last)
-    tensors, skeleton = flatten({"a": shared, "b": [shared, (shared[0],)]})
-    assert all(tensor.is_contiguous() for tensor in tensors.values())
-    assert len({tensor.data_ptr() for tensor in tensors.values()}) == 3
-    back = unflatten(json.loads(json.dumps(skeleton)), tensors)
-    assert torch.equal(back["b"][1][0], shared[0])
-
-
-def test_what_is_neither_tensor_nor_scalar_is_refused():
-    with pytest.raises(RunError, match=r"state /a/0: set is neither"):
-        flatten({"a": [{1}]})
+    assert choose_checkpoint(tmp_path / "never") is None
 
 
 def test_two_are_kept_and_older_ones_deleted(tmp_path):
@@ -53,64 +39,39 @@ def test_two_are_kept_and_older_ones_deleted(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
-def test_every_single_bit_flip_is_found_and_the_older_one_taken(tmp_path, caplog):
-    for step in (1, 2):
-        save_checkpoint(tmp_path, step, tree(step), {})
-    newest = tmp_path / "step-00000002"
-    files = sorted(path for path in newest.iterdir() if path.name != "MANIFEST.json")
-    rng = random.Random(0)
-    for _ in range(40):
-        path = rng.choice(files)
-        whole = path.read_bytes()
-        broken = bytearray(whole)
-        broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-        path.write_bytes(broken)
-        assert fault_of(newest) == f"{path.name} has other bytes"
-        path.write_bytes(whole)
-    assert fault_of(newest) is None
-    (newest / "model.safetensors").write_bytes(b"")
-    parts, state = load_checkpoint(tmp_path)
-    assert state["step"] == 1
-    assert parts["model"]["weight"][0, 0] == 1.0
-    assert (tmp_path / "step-00000002.corrupt").is_dir()
-    assert "step-00000002 is not whole (model.safetensors has another size)" in caplog.text
+def rewrite(path, **changes):
+    """Change a checkpoint's manifest as its writer might have: its own digest is right."""
+    manifest = json.loads((path / "MANIFEST.json").read_text()) | changes
+    del manifest["sha256"]
+    (path / "MANIFEST.json").write_text(json.dumps(manifest | {"sha256": checkpoint._digest(manifest)}))
 
 
-def test_never_silently_from_the_start(tmp_path):
-    save_checkpoint(tmp_path, 1, tree(1), {})
-    (tmp_path / "step-00000001" / "state.json").unlink()
-    for _ in range(2):  # the second call finds only what the first one set aside
-        with pytest.raises(RunError, match="no checkpoint is whole"):
-            load_checkpoint(tmp_path)
-
-
-def test_a_missing_part_in_the_manifest_is_a_fault(tmp_path):
-    path = save_checkpoint(tmp_path, 1, tree(1), {})
+def test_the_manifest_says_who_wrote_it(tmp_path):
+    path = save_checkpoint(tmp_path, 7, tree(7), {}, plugins={"sslkit-simclr": "0.1"})
     manifest = json.loads((path / "MANIFEST.json").read_text())
-    del manifest["files"]["optimizer.safetensors"]
-    (path / "MANIFEST.json").write_text(json.dumps(manifest))
-    assert fault_of(path) == "optimizer.safetensors is missing"
+    assert manifest["format"] == 2
+    assert manifest["sslkit"] == sslkit.__version__
+    assert manifest["torch"] == torch.__version__
+    assert manifest["plugins"] == {"sslkit-simclr": "0.1"}
 
 
-def test_a_newer_format_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["optimizer.safetensors", "state.json"])
+def test_a_missing_part_in_the_manifest_is_a_fault(tmp_path, name):
     path = save_checkpoint(tmp_path, 1, tree(1), {})
-    manifest = json.loads((path / "MANIFEST.json").read_text()) | {"format": 99}
-    (path / "MANIFEST.json").write_text(json.dumps(manifest))
-    with pytest.raises(RunError, match="written in format 99 by a newer sslkit"):
-        load_checkpoint(tmp_path)
-    assert path.is_dir()
+    files = json.loads((path / "MANIFEST.json").read_text())["files"]
+    del files[name]
+    rewrite(path, files=files)
+    assert fault_of(path) == f"{name} is missing"
 
 
-def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(tmp_path, monkeypatch):
-    save_checkpoint(tmp_path, 1, tree(1), {})
-
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoint, "save_file", full)
-    with pytest.raises(RunError, match=r"step-00000002: .*No space left on device.*needs \d+ MiB"):
-        save_checkpoint(tmp_path, 2, tree(2), {})
-    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+def test_what_agrees_with_its_manifest_and_is_no_state_is_one_line(tmp_path):
+    path = save_checkpoint(tmp_path, 1, tree(1), {})
+    (path / "state.json").write_text('{"step": 1}')
+    entry = {"bytes": 11, "sha256": checkpoint.file_sha256(path / "state.json")}
+    files = json.loads((path / "MANIFEST.json").read_text())["files"]
+    rewrite(path, files=files | {"state.json": entry})
+    with pytest.raises(RunError, match=r"step-00000001: holds no state of a run: KeyError: 'trees'"):
+        read_checkpoint(path)
 
 
 def test_left_over_temporary_folders_go(tmp_path):
@@ -119,18 +80,48 @@ def test_left_over_temporary_folders_go(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_the_same_step_may_be_saved_again(tmp_path):
-    for value in (1, 5):
-        save_checkpoint(tmp_path, 1, tree(value), {})
-    parts, _ = load_checkpoint(tmp_path)
-    assert parts["model"]["weight"][0, 0] == 5.0
+def test_a_state_that_no_file_can_hold_leaves_nothing(tmp_path):
+    with pytest.raises(RunError, match="set is neither"):
+        save_checkpoint(tmp_path, 1, {"callbacks": {"a": {1}}}, {})
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_older_ones_stay_when_the_newest_cannot_be_read_back(tmp_path, monkeypatch):
+def test_a_step_that_is_saved_stays_and_one_that_is_broken_is_written_again(tmp_path):
+    path = save_checkpoint(tmp_path, 1, tree(1), {})
+    before = (path / "MANIFEST.json").stat().st_mtime_ns
+    assert save_checkpoint(tmp_path, 1, tree(1), {}) == path
+    assert (path / "MANIFEST.json").stat().st_mtime_ns == before
+    (path / "model.safetensors").unlink()
+    save_checkpoint(tmp_path, 1, tree(1), {})
+    assert fault_of(path) is None
+
+
+def test_a_broken_one_that_cannot_be_renamed_is_passed_over(tmp_path, monkeypatch, caplog):
+    for step in (1, 3):
+        save_checkpoint(tmp_path, step, tree(step), {})
+    (tmp_path / "step-00000003" / "state.json").unlink()
+
+    def refuse(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.rename", refuse)
+        assert choose_checkpoint(tmp_path).name == "step-00000001"
+    assert "cannot be renamed: Permission denied" in caplog.text
+    save_checkpoint(tmp_path, 2, tree(2), {})  # what goes on from there
+    assert choose_checkpoint(tmp_path).name == "step-00000002"
+
+
+def test_the_last_good_one_is_named_for_messages(tmp_path):
+    assert last_good(tmp_path) == "no checkpoint was saved before"
     for step in (1, 2):
         save_checkpoint(tmp_path, step, tree(step), {})
-    monkeypatch.setattr(checkpoint, "fault_of", lambda path: "other bytes")
-    with pytest.raises(RunError, match="older ones are kept"):
-        save_checkpoint(tmp_path, 3, tree(3), {})
-    assert (tmp_path / "step-00000001").is_dir()
-    shutil.rmtree(tmp_path / "step-00000003")
+    (tmp_path / "step-00000002" / "MANIFEST.json").unlink()
+    assert last_good(tmp_path) == f"the last good checkpoint is {tmp_path / 'step-00000001'}"
+
+
+def test_the_newest_step_of_a_run_is_found_by_names_alone(tmp_path):
+    assert newest_step(tmp_path) == 0
+    for name in ("step-00000008", "step-00000012.corrupt", ".tmp-00000016-1", "step-123456789", "step-1"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert newest_step(tmp_path) == 123_456_789

@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_stops_at_once():
 
 def test_other_data_or_another_recipe_is_refused(toy, tmp_path):
     run(toy(), tmp_path, identity={"data": "a", "recipe": 1})
-    with pytest.raises(RunError, match="the data on which this run began differ from now; .*start a new run"):
+    with pytest.raises(RunError, match="the images on which this run began are not these; .*start a new run"):
         run(toy(), tmp_path, identity={"data": "b", "recipe": 1})
 
 
@@ -142,9 +142,9 @@ def test_a_diverging_run_saves_nothing_that_is_not_finite(toy, tmp_path):
     parts = toy()
     with pytest.raises(RunError, match="not|nan|inf"):
         run(parts, tmp_path, learning_rate=1e30, epochs=30, checkpoint_every_steps=1)
-    from sslkit.engine.checkpoint import load_checkpoint
+    from sslkit.engine.checkpoint import choose_checkpoint, read_checkpoint
 
-    loaded = load_checkpoint(tmp_path)
+    loaded = read_checkpoint(choose_checkpoint(tmp_path))
     if loaded is not None:
         assert all(value.isfinite().all() for value in loaded[0]["model"].values())
 

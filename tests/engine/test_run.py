@@ -351,9 +351,9 @@ def test_a_loaded_backbone_gives_the_features_that_were_scored(recipe_file, tmp_
     assert torch.equal(loaded(images), info.model(images))
 
 
-def test_a_process_of_many_is_refused(recipe_file, tmp_path, monkeypatch):
+def test_half_of_a_launchers_environment_is_refused(recipe_file, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match="without torchrun"):
+    with pytest.raises(RunError, match="the environment has WORLD_SIZE, but not all of RANK"):
         run(recipe_file(), runs=tmp_path)
 
 

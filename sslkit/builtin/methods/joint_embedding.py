@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sslkit import Batch, Loss, PluginError, Progress, did_you_mean
+from sslkit import Batch, Loss, PluginError, Progress, did_you_mean, gather_rows
 
 _OFFERED = ("labels", "indices", "progress")
 
@@ -68,7 +69,7 @@ class JointEmbedding(nn.Module):
         return [features[position] for position in range(len(batch.views))]
 
     def loss(self, embeddings: Sequence[Tensor], batch: Batch) -> Loss:
-        """Return the objective's loss of all embeddings of the local batch.
+        """Return the objective's loss of all embeddings of the local batch, together with those of all other ranks.
 
         Args:
             embeddings: V tensors [B, D], as `embed` returns them, of the whole batch.
@@ -80,7 +81,11 @@ class JointEmbedding(nn.Module):
             projections = list(self.head(_join(projections)).chunk(len(projections)))
         # Similarities in half precision lose the differences that an objective lives from.
         projections = [z if z.dtype == torch.float64 else z.float() for z in projections]
-        offered = {"labels": batch.labels, "indices": batch.indices, "progress": batch.progress}
+        offered: dict[str, Any] = {"labels": batch.labels, "indices": batch.indices, "progress": batch.progress}
+        if not getattr(self.objective, "rank_local", False):
+            # The global batch, so that a plainly written objective means the same on any number of ranks.
+            projections = list(gather_rows(torch.stack(projections, dim=1)).unbind(dim=1))
+            offered |= {name: gather_rows(offered[name]) for name in ("labels", "indices") if name in self.wanted}
         return self.objective(projections, **{name: offered[name] for name in self.wanted})
 
     def forward(self, batch: Batch) -> Loss:

@@ -1,89 +1,111 @@
-"""NT-Xent, the contrastive objective of SimCLR.
+"""NT-Xent, the contrastive objective of SimCLR, with its kin: SupCon, DCL, negatives from other views only.
 
-Enters: the projections z of V views, one tensor [B, P] a view, row b of each from image b. Leaves: the loss and
-two metrics. Called by the method, once a step, on the global batch.
+Enters: the local projections z of V views, one tensor [B, P] a view, row b of each from image b. Leaves: the loss of
+the global batch and two metrics. Called by the method, once a step; `contrast` does the arithmetic.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import combinations
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import torch
-import torch.nn.functional as F
-from annotated_types import Ge
+from annotated_types import Gt
 from torch import Tensor, nn
 
-from sslkit import LossOutput
+from sslkit import LossOutput, Progress, rank
+from sslkit_simclr.contrast import Contrast, Rules, full_precision
+from sslkit_simclr.row_blocks import similarities
 
-_MIN_NORM = 1e-6
-"""Shortest length that is still normalised to 1. Source: `tf.math.l2_normalize` of the paper's code, which floors
-the squared length at 1e-12; it also bounds the gradient at a zero vector."""
+Positives = Literal["views", "labels"]
+Negatives = Literal["all", "other_views"]
 
 
 class NTXent(nn.Module):
     """Normalised temperature-scaled cross-entropy: every projection must pick out the other views of its image.
 
-    For anchor i with positive p, among all N = V * B projections but i itself,
+    For anchor i with positive p, among all M = V * B projections of the global batch but i itself,
     `l(i, p) = -log(exp(sim(i, p) / temperature) / sum_k exp(sim(i, k) / temperature))`. The loss is the mean over
-    the N anchors. With V > 2 views the V - 1 positives of an anchor are averaged outside the logarithm.
+    the M anchors. The positives of an anchor (V - 1 views) are averaged outside the logarithm.
+
+    Across ranks it is the loss of the global batch: `rank_local`, it takes each rank's own projections and gathers
+    the others itself. Memory grows with M, not with its square: similarities are computed in blocks, and again in
+    backward. Under `torch.compile` it runs outside the graph.
 
     Source: SimCLR, section 2.1, equation 1 and algorithm 1 (the paper's code minimises twice this value);
-    V > 2: Khosla et al. 2020, equation 2 ("out").
+    V > 2 and labels: Khosla et al. 2020 (SupCon), equation 2 ("out").
 
     Args:
         temperature: Divides the similarities. The paper uses 0.1 on ImageNet (table 5) and 0.5 on CIFAR-10
             (appendix B.9).
         normalise: Compare directions only, sim = cosine. False compares plain dot products: the rows without
             l2 normalisation of the paper's table 5.
+        positives: What an anchor must pick out: the other views of its image, or with "labels" all views of all images
+            of its label. Label -1 has its own views only. Source: Khosla et al. 2020, equation 2.
+        decoupled: Positives leave the sum over k; without any negative that sum is left out. Source: Yeh et al. 2022
+            (DCL, arXiv 2110.06848), the loss L_DC without weights.
+        negatives: The candidates k: all others, or those of other views only. Then positives, too, come from other
+            views only. Source: SimCLR, table 4 and appendix B.10, for two views.
 
     Raises:
-        ValueError: If the temperature is not positive.
+        ValueError: If an option is out of range.
     """
 
     min_views = 2
+    rank_local = True
 
-    def __init__(self, *, temperature: Annotated[float, Ge(0.001)] = 0.1, normalise: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        temperature: Annotated[float, Gt(0)] = 0.1,
+        normalise: bool = True,
+        positives: Positives = "views",
+        decoupled: bool = False,
+        negatives: Negatives = "all",
+    ) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"NTXent: temperature must be above 0, not {temperature}")
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"NTXent: temperature must be a finite number above 0, not {temperature}")
+        for name, value, known in (("positives", positives, Positives), ("negatives", negatives, Negatives)):
+            if value not in get_args(known):
+                raise ValueError(f"NTXent: {name} must be one of {', '.join(get_args(known))}, not {value!r}")
         self.temperature = temperature
         self.normalise = normalise
+        self.positives = positives
+        self.decoupled = decoupled
+        self.negatives = negatives
 
-    def forward(self, projections: Sequence[Tensor]) -> LossOutput:
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def forward(
+        self, projections: Sequence[Tensor], labels: Tensor | None = None, progress: Progress | None = None
+    ) -> LossOutput:
         """Return the loss of V views.
 
         Args:
-            projections: V >= 2 tensors [B, P]. Computed in float32, also inside autocast; float64 stays float64.
+            projections: V >= 2 tensors [B, P] of this rank. Computed in float32, also inside autocast; float64 stays.
+            labels: int64 [B], -1 where there is none; used with `positives = "labels"`.
+            progress: Where the pretraining stands; metrics are left out of steps that are not measured.
 
         Returns:
-            The scalar loss, and the detached scalars `contrastive_accuracy` (a fraction) and
-            `contrastive_entropy` (nats). Both compare view 1 with view 2 only, B candidates.
-            Source: `model.py` of the paper's code.
+            The scalar loss of the global batch, equal on all ranks, and the detached scalars `contrastive_accuracy` (a
+            fraction) and `contrastive_entropy` (nats). Both compare the local rows of view 1 with view 2 of the global
+            batch only; their mean over ranks is that of the batch. Source: `model.py` of the paper's code.
 
         Raises:
-            ValueError: If there are fewer than two views, or their shapes differ or are not [B, P] with B >= 1.
+            ValueError: If there are fewer than two views, or their shapes differ or are not [B, P] with B >= 1, or
+                there is not one label for each image.
         """
         _check(projections)
-        with torch.autocast(projections[0].device.type, enabled=False):
-            views = [view if view.dtype == torch.float64 else view.float() for view in projections]
-            if self.normalise:
-                views = [F.normalize(view, dim=1, eps=_MIN_NORM) for view in views]
-            scaled = [view / self.temperature for view in views]
-            logits = torch.cat(scaled) @ torch.cat(views).T
-            batch_size = len(views[0])
-            metrics = _metrics(logits.detach()[:batch_size, batch_size : 2 * batch_size])
-            logits.fill_diagonal_(-torch.inf)
-            positives = torch.stack([(scaled[a] * views[b]).sum() for a, b in combinations(range(len(views)), 2)])
-            # Each pair of views is two anchors with one positive each, of V * B * (V - 1) in all.
-            num_positives = len(logits) * (len(views) - 1)
-            loss = logits.logsumexp(dim=1).mean() - 2 * positives.sum() / num_positives
-        return LossOutput(loss, metrics)
+        rules = Rules(self.temperature, self.normalise, self.negatives == "other_views", self.decoupled)
+        grouping = _checked(labels, len(projections[0])) if self.positives == "labels" else None
+        loss, rows = Contrast.apply(rules, grouping, *projections)
+        return LossOutput(loss, _metrics(rows) if progress is None or progress.measured else {})
 
     def extra_repr(self) -> str:
         """Return the options, for printing."""
-        return f"temperature={self.temperature}, normalise={self.normalise}"
+        names = ("temperature", "normalise", "positives", "decoupled", "negatives")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
 
 
 def _check(projections: Sequence[Tensor]) -> None:
@@ -96,12 +118,29 @@ def _check(projections: Sequence[Tensor]) -> None:
         raise ValueError(f"NTXent needs projections of one shape for all views, got {shapes}")
 
 
+def _checked(labels: Tensor | None, batch_size: int) -> Tensor:
+    needs = f'NTXent with positives = "labels" needs one label for each of {batch_size} images'
+    if labels is None:
+        raise ValueError(f'{needs}, got none; positives = "views" needs none')
+    if labels.ndim == 2:
+        raise ValueError(f'{needs}, got {labels.shape[1]} classes to each; set positives = "views" for such data')
+    if labels.shape != (batch_size,):
+        raise ValueError(f"{needs}, got shape {tuple(labels.shape)}")
+    return labels
+
+
 @torch.no_grad()
-def _metrics(logits: Tensor) -> dict[str, Tensor]:
-    """Return accuracy and entropy of view 1 against view 2, from logits [B, B]."""
-    log_share = logits.log_softmax(dim=1)
-    own = torch.arange(len(logits), device=logits.device)
-    return {
-        "contrastive_accuracy": (logits.argmax(dim=1) == own).to(logits.dtype).mean(),
-        "contrastive_entropy": -(log_share.exp() * log_share).sum(dim=1).mean(),
-    }
+def _metrics(rows: Tensor) -> dict[str, Tensor]:
+    """Return accuracy and entropy of the local rows of view 1 against view 2, from the rows of all ranks."""
+    batch_size = rows.shape[2]
+    anchors, candidates = rows[rank(), 0], rows[:, 1].flatten(0, 1)
+    own = torch.arange(rank() * batch_size, (rank() + 1) * batch_size, device=rows.device)
+    hits, entropies = rows.new_empty(batch_size), rows.new_empty(batch_size)
+    with full_precision(rows.device):
+        for part, logits in similarities(anchors, candidates):
+            hits[part] = (logits.argmax(dim=1) == own[part]).to(hits.dtype)
+            logits -= logits.amax(dim=1, keepdim=True)
+            weights = logits.exp()
+            sums = weights.sum(dim=1)
+            entropies[part] = sums.log() - weights.mul_(logits).sum(dim=1) / sums
+    return {"contrastive_accuracy": hits.mean(), "contrastive_entropy": entropies.mean()}

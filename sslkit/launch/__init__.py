@@ -1,0 +1,1 @@
+"""Starting many processes for one run and ending them together: on this machine, on several, on a SLURM cluster."""

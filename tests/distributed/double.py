@@ -1,0 +1,91 @@
+"""A small pretraining in float64, whose numbers on several ranks can be held against those of one."""
+
+from __future__ import annotations
+
+import torch
+from sslkit_simclr import MLP, NTXent
+from torch import nn
+from torch.nn.functional import normalize
+
+from sslkit import JointEmbedding, Shapes, uniforms
+from sslkit.builtin.optimizers.sgd import sgd
+from sslkit.engine.assemble import assemble
+from sslkit.engine.interfaces import Progress
+
+
+class Shifts:
+    """Two views that differ in brightness and by a shift of pixels."""
+
+    num_views = 2
+    whole_images = True
+
+    def draw(self, keys):
+        return uniforms(keys, 2, 2)
+
+    def prepare(self, image, draws):
+        return (image.unsqueeze(0),)
+
+    def apply(self, groups, draws):
+        scaled = groups[0][:, 0].float() / 255
+        return [(scaled * (0.5 + draws[:, view, 0].view(-1, 1, 1, 1)) + draws[:, view, 1].view(-1, 1, 1, 1) / 4)
+                for view in range(2)]  # fmt: skip
+
+
+class Network(nn.Module):
+    """Two convolutions, computed in float64."""
+
+    def __init__(self, *, norm):
+        super().__init__()
+        self.feature_dim = 8
+        norms = [nn.BatchNorm2d(6), nn.BatchNorm2d(8)] if norm else [nn.Identity(), nn.Identity()]
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 6, 4, stride=4), norms[0], nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), norms[1], nn.Tanh()
+        )
+
+    def forward(self, images):
+        return 10 * self.layers(images.to(next(self.parameters()).dtype)).mean(dim=(2, 3))
+
+
+class Plain(nn.Module):
+    """A cross-entropy of picking the other view, as a user writes it who never heard of ranks."""
+
+    def forward(self, projections, labels, indices):
+        first, second = (normalize(z, dim=1) for z in projections)
+        logits = first @ second.T / 0.5
+        weights = 1 + labels.double() + indices.double() / 100
+        return nn.functional.cross_entropy(logits, torch.arange(len(logits)), reduction="none").mul(weights).mean()
+
+
+OBJECTIVES = {
+    "plain": Plain,
+    "nt_xent": lambda: NTXent(temperature=0.1),
+    "supcon": lambda: NTXent(temperature=0.2, positives="labels"),
+    "decoupled": lambda: NTXent(temperature=0.1, decoupled=True),
+}
+
+
+def three_steps(objective, norm, micro_batch_size):
+    """Return losses, the gradients of every parameter, and all weights and buffers after three steps."""
+    torch.manual_seed(0)
+    head = MLP(8, hidden_dim=12, out_dim=5, batch_norm=norm != "none")
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.5)
+    method = JointEmbedding(Network(norm=norm == "everywhere"), head, OBJECTIVES[objective]()).double()
+    data = Shapes(image_size=16, num_train=64, num_validation=20, num_test=20)
+    pretraining = assemble(
+        method, data, Shifts(), sgd, epochs=1, batch_size=16, learning_rate=0.5, weight_decay=1e-3,
+        micro_batch_size=micro_batch_size, workers=0,
+    )  # fmt: skip
+    stepper = pretraining.stepper
+    losses, gradients = [], []
+
+    def note(progress):
+        gradients.append({name: p.grad.clone() for name, p in method.named_parameters()})
+
+    method.after_backward = note
+    method.train()
+    for step, raw in enumerate(pretraining.batches.stream(0, 3)):
+        _, metrics = stepper.step(raw, Progress(step, 4, 4))
+        losses.append(metrics["loss"].double())
+    return losses, gradients, dict(method.state_dict())
