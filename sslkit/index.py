@@ -75,6 +75,12 @@ class Listing:
         position = range(len(self))[index]
         return os.fsdecode(self.text[self.ends[position] : self.ends[position + 1]].tobytes())
 
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Yield relative path and size in bytes of every file, in their order."""
+        text = self.text.tobytes()
+        for (start, end), size in zip(itertools.pairwise(self.ends.tolist()), self.sizes.tolist(), strict=True):
+            yield os.fsdecode(text[start:end]), size
+
     def take(self, positions: npt.NDArray[np.int64]) -> Listing:
         """Return the listing of some of the files, int64 [k], in the order given."""
         starts, ends = self.ends[:-1][positions], self.ends[1:][positions]

@@ -73,21 +73,26 @@ def _break(runs: Path | None, *, quiet: bool) -> list[Outcome]:
 
     from sslkit.doctor.rows import ROWS, outcomes
     from sslkit.doctor.trials import Bench
+    from sslkit.run_folder import require_writable
     from sslkit.text import one_line
 
-    if runs is not None:
-        runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix="sslkit-doctor-", dir=runs)).absolute()
+    place = runs or Path(tempfile.gettempdir())
+    require_writable(place)
+    place.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="sslkit-doctor-", dir=place.absolute()))
     errors = Console(stderr=True)
-    with Bench(folder) as bench:
-        made = outcomes(bench)
-        rows = list(
-            track(made, "breaking runs", len(ROWS), console=errors, transient=True, disable=not errors.is_terminal)
-        )
+    silent = not errors.is_terminal
+    try:
+        with Bench(folder) as bench:
+            made = outcomes(bench)
+            rows = list(track(made, "breaking runs", len(ROWS), console=errors, transient=True, disable=silent))
+    except KeyboardInterrupt:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     if not quiet:
         _show_outcomes(rows)
     if all(row.passed for row in rows):
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
     else:
         sys.stderr.write(f"what the runs left and said is in {one_line(folder)}\n")
     return rows

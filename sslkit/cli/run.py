@@ -118,12 +118,17 @@ def _launch(arguments: argparse.Namespace) -> int:
 def _submit(arguments: argparse.Namespace) -> int:
     from sslkit.launch.slurm import submit
     from sslkit.recipe.resolve import load_recipe
-    from sslkit.run_folder import new_folder
     from sslkit.text import safe_text
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)  # no typing error should wait in a queue
-    into = arguments.into or new_folder(arguments.runs, recipe.name)
-    told = submit(arguments.words, into=into, name=recipe.name, nodes=arguments.nodes, options=arguments.slurm)
+    told = submit(
+        arguments.words,
+        name=recipe.name,
+        into=arguments.into,
+        runs=arguments.runs,
+        nodes=arguments.nodes,
+        options=arguments.slurm,
+    )
     sys.stdout.write(safe_text(told))
     return 0
 

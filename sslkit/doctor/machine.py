@@ -162,7 +162,7 @@ def tools() -> list[Reading]:
     compiler = next(filter(None, map(shutil.which, ("g++", "clang++", "cl"))), None)
     problem = "" if compiler else "sslkit run --compile on a CPU needs one; install g++, or leave --compile out"
     return [
-        Reading("tools", "start method", multiprocessing.get_start_method()),
+        Reading("tools", "start method", multiprocessing.get_all_start_methods()[0]),
         Reading("tools", "C++ compiler", compiler or "none", compiler, problem),
         Reading("tools", "python", f"{platform.python_version()} in {sys.prefix}", platform.python_version()),
         Reading("tools", "system", platform.platform()),

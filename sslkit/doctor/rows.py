@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sslkit.doctor.trials import Bench, BrokenPromiseError, Trial, expect
+from sslkit.doctor.trials import Bench, BrokenPromiseError, Ended, Trial, expect, output_of
 from sslkit.errors import RunError
 
 # The trial recipe takes 12 steps, 4 an epoch, and saves after every second one.
@@ -82,7 +82,7 @@ def outcomes(bench: Bench, numbers: Collection[int] | None = None) -> Iterator[O
         trial.finish()
         reference = trial.weights()
     except BrokenPromiseError as error:
-        raise RunError(f"an undisturbed run fails on this machine: {error}") from None
+        raise RunError(f"an undisturbed run fails here: {error}; all it said is in {output_of(trial.folder)}") from None
     with ThreadPoolExecutor(2) as pool:
         try:
             yield from pool.map(lambda row: _outcome(row, bench, reference), rows)
@@ -105,12 +105,11 @@ def _killed_in_a_save(bench: Bench, reference: _Weights) -> str:
     trial = bench.trial("killed")
     trial.stop_at("checkpoint.before_rename:kill@6", _KILLED)
     _expect_newest(trial, 4)
-    trial.stop_at("checkpoint.write:kill@8", _KILLED)
+    _expect_began(trial.stop_at("checkpoint.write:kill@8", _KILLED), 4)
     _expect_newest(trial, 6)
-    began_after = trial.finish().began_after
-    expect(began_after == 6, f"went on after step {began_after}, not 6")
+    _expect_began(trial.finish(), 6)
     trial.expect_weights(reference)
-    return "killed twice, saving steps 6 and 8; went on after 4 and 6; same bits as undisturbed"
+    return "killed twice, saving steps 6 and 8; went on after 4 and 6 to the same bits as undisturbed"
 
 
 def _disk_full(bench: Bench, reference: _Weights) -> str:
@@ -121,9 +120,9 @@ def _disk_full(bench: Bench, reference: _Weights) -> str:
     _expect_newest(trial, 4)
     left = [path.name for path in (trial.folder / "checkpoints").glob(".tmp-*")]
     expect(not left, f"half a checkpoint was left: {', '.join(left)}")
-    trial.finish()
+    _expect_began(trial.finish(), 4)
     trial.expect_weights(reference)
-    return "one clear line; steps 2 and 4 stayed whole, nothing was left over; went on to the same bits"
+    return "one clear line; steps 2 and 4 stayed whole, nothing was left over; went on after 4 to the same bits"
 
 
 def _flipped_bit(bench: Bench, reference: _Weights) -> str:
@@ -135,8 +134,9 @@ def _flipped_bit(bench: Bench, reference: _Weights) -> str:
     expect(
         f"{newest.name} is not whole (model.safetensors" in ended.text, "the file with the flipped bit was not named"
     )
+    _expect_began(ended, 4)
     trial.expect_weights(reference)
-    return "model.safetensors of step 6 was named; same bits as undisturbed"
+    return "model.safetensors of step 6 was named; went on after 4 to the same bits"
 
 
 def _unusable(bench: Bench, reference: _Weights) -> str:
@@ -144,8 +144,7 @@ def _unusable(bench: Bench, reference: _Weights) -> str:
     trial.stop_at("step.start:kill@7", _KILLED)
     newest = trial.checkpoints()[6]
     _halve(newest / "optimizer.safetensors")
-    began_after = trial.stop_at("step.start:kill@9", _KILLED).began_after
-    expect(began_after == 4, f"went on after step {began_after}, not 4")
+    _expect_began(trial.stop_at("step.start:kill@9", _KILLED), 4)
     expect(newest.with_suffix(".corrupt").is_dir(), "the damaged checkpoint was not set aside")
     for path in trial.checkpoints().values():
         (path / "MANIFEST.json").unlink()
@@ -159,15 +158,14 @@ def _stopped_in_an_epoch(bench: Bench, reference: _Weights) -> str:
     for step in (3, 7):
         trial.stop_at(f"step.start:sigterm@{step}", _STOPPED)
         _expect_newest(trial, step)
-    began_after = trial.finish().began_after
-    expect(began_after == 7, f"went on after step {began_after}, not 7")
+    _expect_began(trial.finish(), 7)
     trial.expect_weights(reference)
     return "stopped after steps 3 and 7 of epochs of 4; weights, statistics and optimizer have the same bits"
 
 
 def _terminated(bench: Bench, reference: _Weights) -> str:
     trial = bench.trial("terminated")
-    trial.start("--nproc", "2", "pretrain.epochs=1000")
+    trial.start("--nproc", "2", "pretrain.epochs=200")
     trial.signal_after(2, signal.SIGTERM)
     start = time.monotonic()
     ended = trial.wait()
@@ -192,14 +190,17 @@ def _rank_killed(bench: Bench, reference: _Weights) -> str:
     expect(seconds <= 15, f"the other process went on for {seconds:.0f} s")
     expect("rank 1 of 2" in ended.last_line, f"rank 1 is not named last: {ended.last_line}")
     expect(not trial.processes(), "processes were left")
-    began_after = trial.finish("--nproc", "2").began_after
-    expect(began_after == 4, f"went on after step {began_after}, not 4")
+    _expect_began(trial.finish("--nproc", "2"), 4)
     return f"all gone after {seconds:.1f} s, rank 1 named last; the next start went on after step 4 to the end"
 
 
 def _expect_newest(trial: Trial, step: int) -> None:
     newest = max(trial.checkpoints(), default=0)
     expect(newest == step, f"the newest checkpoint is of step {newest}, not {step}")
+
+
+def _expect_began(ended: Ended, step: int) -> None:
+    expect(ended.began_after == step, f"went on after step {ended.began_after}, not {step}")
 
 
 def _flip_a_bit(path: Path) -> None:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Any, Final, NamedTuple
 
@@ -85,6 +86,7 @@ class Bench:
         self._command = command
         self._processes: list[subprocess.Popen[bytes]] = []
         self._closed = False
+        self._lock = Lock()
 
     def __enter__(self) -> Bench:
         return self
@@ -96,7 +98,8 @@ class Bench:
 
     def close(self) -> None:
         """Kill what still runs, and start nothing any more."""
-        self._closed = True
+        with self._lock:
+            self._closed = True
         for process in self._processes:
             kill(process)
 
@@ -106,10 +109,10 @@ class Bench:
 
     def start(self, folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
         """Start `sslkit run` into a folder, in a session of its own: a Ctrl-C at the terminal is for the doctor."""
-        expect(not self._closed, "not tried: the doctor was stopped")
         environment = {name: value for name, value in os.environ.items() if name not in _LAUNCHER}
         places = (str(self._recipe), "--into", str(folder), "--device", "cpu")
-        with output_of(folder).open("ab") as output:
+        with output_of(folder).open("ab") as output, self._lock:
+            expect(not self._closed, "not tried: the doctor was stopped")
             process = subprocess.Popen(
                 [*self._command, "run", *places, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -118,7 +121,7 @@ class Bench:
                 env=environment | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
-        self._processes.append(process)
+            self._processes.append(process)
         return process
 
 

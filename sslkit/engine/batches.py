@@ -64,6 +64,7 @@ class Source:
         labels: int64 [n] beside the table.
         on_bad_image: `raise` or `replace`.
         max_bad_fraction: Share of the images that may be bad, 0 to 1.
+        class_names: In the order of their numbers, if there are classes.
     """
 
     dataset: Dataset
@@ -71,6 +72,7 @@ class Source:
     labels: Tensor | None = None
     on_bad_image: str = "raise"
     max_bad_fraction: float = MAX_BAD_FRACTION
+    class_names: Sequence[str] | None = None
 
     @classmethod
     def of(cls, data: Data | Dataset, views: Views) -> Source:
@@ -95,6 +97,7 @@ class Source:
             labels,
             getattr(data, "on_bad_image", "raise"),
             getattr(data, "max_bad_fraction", MAX_BAD_FRACTION),
+            getattr(data, "class_names", None),
         )
 
 

@@ -116,6 +116,7 @@ def _write(
     fault("checkpoint.before_manifest", step=step, path=folder / "model.safetensors")
     write_json(folder / _MANIFEST, manifest | {"sha256": _digest(manifest)})
     for path in files:
+        shutil.copymode(folder / "state.json", path)  # safetensors' files are for their owner only, whatever the umask
         _fsync_file(path)
     fsync_folder(folder)
 

@@ -60,7 +60,8 @@ class World(NamedTuple):
             return cls(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", size)))
         except (KeyError, ValueError):
             raise RunError(
-                f"WORLD_SIZE is set, but {' or '.join(names)} is missing or no number; see torchrun"
+                f"the environment has WORLD_SIZE, but not all of {', '.join(names)} as numbers; start with torchrun or "
+                "with --nproc, or unset WORLD_SIZE"
             ) from None
 
 

@@ -19,6 +19,7 @@ from sslkit.engine.checkpoint import last_good
 from sslkit.engine.distributed import rank, world_size
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
+from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.loader import LoaderDied
 from sslkit.engine.metrics import MetricRing
 from sslkit.engine.state import PretrainState, restore, save
@@ -218,5 +219,6 @@ def pretrain(
     is_first = rank() == 0
     if checkpoints is not None and is_first:
         pretraining.bad_images.keep_in(checkpoints)
-    train(pretraining, callback_manager(pretraining.callbacks if is_first else []), checkpoints=checkpoints)
+    hooks = callback_manager(pretraining.callbacks if is_first else [])
+    train(pretraining, hooks, checkpoints=checkpoints, identity={"data": fingerprint_of(pretraining.source.dataset)})
     return pretraining.frozen()

@@ -28,6 +28,7 @@ from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on
 from sslkit.engine.environment import choose_device, note_environment, plugin_versions
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.log import collecting
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
@@ -230,11 +231,7 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         assert built.model is not None
         return built.model
     _write_status(info, "running", "pretraining")
-    fingerprint = getattr(pretraining.source.dataset, "fingerprint", None)
-    identity = {
-        "recipe": compared(info.recipe),
-        "data": fingerprint() if fingerprint is not None else str(len(pretraining.source.dataset)),
-    }
+    identity = {"recipe": compared(info.recipe), "data": fingerprint_of(pretraining.source.dataset)}
     state = train(
         pretraining,
         hooks,

@@ -16,6 +16,7 @@ from sslkit.engine.assemble import Pretraining
 from sslkit.engine.checkpoint import choose_checkpoint, read_checkpoint, save_checkpoint
 from sslkit.engine.distributed import on_first
 from sslkit.engine.interfaces import Progress
+from sslkit.engine.inventory import keep_inventory, what_differs
 from sslkit.engine.trees import load_model_tree, load_optimizer_tree, optimizer_tree
 from sslkit.errors import NonFiniteError, RunError
 
@@ -135,9 +136,11 @@ def restore(state: PretrainState, folder: Path, identity: Mapping[str, Any]) -> 
     pretraining = state.pretraining
     path = on_first(lambda: choose_checkpoint(folder))
     if path is None:
+        on_first(lambda: keep_inventory(folder, pretraining.source))
         return
     parts, saved = read_checkpoint(path)
     _require_same(saved["identity"], identity, folder, state)
+    on_first(lambda: keep_inventory(folder, pretraining.source))
     stepper = pretraining.stepper
     load_model_tree(stepper.method, parts["model"], path)
     load_optimizer_tree(stepper.optimizer, stepper.method, parts["optimizer"])
@@ -154,7 +157,8 @@ def _require_same(before: Mapping[str, Any], identity: Mapping[str, Any], folder
     changed = sorted(key for key in identity if before.get(key) != identity[key])
     if "data" in changed:
         raise RunError(
-            f"{folder}: the images on which this run began are not these; bring them back as they were, or start a new run in "
+            f"{folder}: the images on which this run began are not these: "
+            f"{what_differs(folder, state.pretraining.source)}; bring them back as they were, or start a new run in "
             "another folder"
         )
     if changed:

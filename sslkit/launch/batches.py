@@ -22,9 +22,10 @@ def require_divisible(document: Document, ranks: int) -> None:
     Raises:
         RecipeError: With the key and its place.
     """
-    pretrain = document.tree.get("pretrain")
+    table = document.tree.get("pretrain")
+    pretrain = table if isinstance(table, dict) else {}
     problems = []
-    for key in _KEYS if isinstance(pretrain, dict) else ():
+    for key in _KEYS:
         size = pretrain.get(key)
         if type(size) is int and size > 0 and size % ranks:
             below = size - size % ranks

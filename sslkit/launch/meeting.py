@@ -112,6 +112,8 @@ class Meeting:
             exchange: Of the start that ended.
             timeout_seconds: At most so long.
         """
+        if self._place.nodes == 1:
+            return
         (exchange / f"ended-{self._place.node}").touch()
         _wait(
             lambda: len(list(exchange.glob("ended-*"))) == self._place.nodes or self._signals.insisting,

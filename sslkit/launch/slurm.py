@@ -17,15 +17,15 @@ from typing import Final
 from sslkit.errors import RunError
 from sslkit.launch.exchange import STOPPED
 from sslkit.launch.local import command_of
-from sslkit.run_folder import write_text
+from sslkit.run_folder import new_folder, write_text
 from sslkit.text import one_line
 
 NOTICE_SECONDS: Final = 120
 """How long before a job's end it is told: time for a step, the end of an evaluation, a checkpoint."""
 
 # A trapped `wait` returns at once, and is repeated until it was not interrupted. SIGTERM comes from scancel, or from a
-# preemption after which SLURM itself puts the job back: neither asks for another start. Above 128: the launcher was told
-# before it could listen.
+# preemption after which SLURM itself puts the job back: neither asks for another start. A code above 128: the launcher
+# was told before it could listen.
 _SCRIPT: Final = """\
 #!/bin/bash
 {directives}
@@ -51,13 +51,14 @@ exit "$code"
 """
 
 
-def submit(words: Sequence[str], *, into: Path, name: str, nodes: int = 1, options: str = "") -> str:
+def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, nodes: int = 1, options: str = "") -> str:
     """Write the job's script and submit it.
 
     Args:
         words: Of the command line; its `--slurm` is left out in the job.
-        into: The run folder, new or of a run that goes on.
         name: Of the recipe; names the job.
+        into: The run folder, new or of a run that goes on; None creates one: after a requeue it must be the same.
+        runs: Where it is created.
         nodes: How many machines to ask for.
         options: For sbatch, such as `partition=gpu gres=gpu:8 time=24:00:00`; dashes may be left out.
 
@@ -71,7 +72,7 @@ def submit(words: Sequence[str], *, into: Path, name: str, nodes: int = 1, optio
     if sbatch is None or scontrol is None:
         missing = "sbatch" if sbatch is None else "scontrol"
         raise RunError(f"--slurm: {missing} is not on the PATH; submit from a machine of the cluster, or leave it out")
-    into = into.resolve()
+    into = (into or new_folder(runs, name)).resolve()
     hidden = into / ".slurm"
     _require_run_folder(into)
     output = hidden / "output-%j.txt"

@@ -30,12 +30,12 @@ def test_all_rows_pass_where_all_promises_are_kept(tmp_path):
 @pytest.mark.parametrize(
     ("number", "sabotage", "happened"),
     [
-        (1, "saves halves", "the newest checkpoint is of step 8, not 6"),
+        (1, "saves halves", "model.safetensors of step-00000006 has other bytes than its manifest says"),
         (1, "other draws", "other bits than the undisturbed run's in backbone.safetensors"),
         (2, "says little", "the error does not say No space left on device: error: the disk"),
         (2, "leaves halves", "half a checkpoint was left: .tmp-6"),
-        (4, "trusts", "the file with the other bit was not named"),
-        (4, "names no file", "the file with the other bit was not named"),
+        (4, "trusts", "the file with the flipped bit was not named"),
+        (4, "names no file", "the file with the flipped bit was not named"),
         (5, "trusts", "went on after step 6, not 4"),
         (5, "begins again", "exit code 0, not 2, with no checkpoint left"),
         (9, "other draws", "other bits than the undisturbed run's in backbone.safetensors"),
@@ -58,7 +58,10 @@ def test_a_command_that_hangs_fails_its_row_and_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(trials, "_SECONDS", 0.2)
     with Bench(tmp_path, command=[sys.executable, "-c", "import time; time.sleep(60)"]) as bench:
         start = time.monotonic()
-        with pytest.raises(RunError, match=r"^an undisturbed run fails on this machine: did not end within 0.2 s$"):
+        with pytest.raises(
+            RunError,
+            match=r"fails here: did not end within 0.2 s; all it said is in .*undisturbed.txt$",
+        ):
             list(outcomes(bench))
         assert time.monotonic() - start < 10
         assert bench.trial("undisturbed").processes() == []
@@ -68,7 +71,7 @@ def test_a_run_that_fails_without_any_fault_is_the_news(tmp_path):
     program = "import sys; print('error: no room'); sys.exit(2)"
     with (
         Bench(tmp_path, command=[sys.executable, "-c", program]) as bench,
-        pytest.raises(RunError, match=r"could not go on \(exit code 2\): error: no room$"),
+        pytest.raises(RunError, match=r"could not go on \(exit code 2\): error: no room; all it said"),
     ):
         list(outcomes(bench))
 
@@ -77,7 +80,8 @@ def test_whoever_stops_the_doctor_stops_its_runs(tmp_path):
     with Bench(tmp_path, command=[sys.executable, "-c", "import time; time.sleep(60)"]) as bench:
         trial = bench.trial("long")
         trial.start()
-        assert len(trial.processes()) == (1 if Path("/proc/self/cmdline").exists() else 0)
+        while Path("/proc/self/cmdline").exists() and not trial.processes():
+            time.sleep(0.01)
     assert trial.processes() == []
     with pytest.raises(trials.BrokenPromiseError, match="the doctor was stopped"):
         bench.trial("another").start()

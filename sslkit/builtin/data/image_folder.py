@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -80,6 +80,10 @@ class ImageFiles:
     def describe(self, index: int) -> str:
         """Return the path of an image, as messages name it."""
         return os.fspath(self.listing.folder / self.path(index))
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Yield relative path and size in bytes of every image, in their order."""
+        return self.listing.entries()
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over the (relative path, size in bytes, label) of all images, in their order.

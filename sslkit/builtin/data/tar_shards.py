@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import logging
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -76,6 +77,13 @@ class ShardImages:
         start, end = self._index["ends"][position : position + 2]
         name = os.fsdecode(self._index["names"][start:end].tobytes())
         return f"{self._shards[self._index['shard'][position]].path}!{name}"
+
+    def entries(self) -> Iterator[tuple[str, int]]:
+        """Yield shard and member, as `shard.tar/member`, and size in bytes of every image, in their order."""
+        names, ends = self._index["names"].tobytes(), self._index["ends"].tolist()
+        shards, sizes = self._index["shard"].tolist(), self._index["size"].tolist()
+        for shard, (start, end), size in zip(shards, itertools.pairwise(ends), sizes, strict=True):
+            yield f"{self._shards[shard].name}/{os.fsdecode(names[start:end])}", size
 
     def fingerprint(self) -> str:
         """Return a SHA-256 over (shard, member, size in bytes, label) of all images in their order."""

@@ -103,8 +103,10 @@ class Contrast(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_loss: Tensor, _: None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, of_loss: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
         """Return the gradients of the local projections."""
+        if of_loss is None:
+            return (None,) * (2 + len(ctx.dtypes))
         columns, lengths, groups, log_sums = ctx.saved_tensors
         rules, layout = ctx.rules, ctx.layout
         with full_precision(columns.device):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sslkit import LossOutput, Progress, rank
 from sslkit_simclr.contrast import Contrast, Rules, full_precision
-from sslkit_simclr.row_blocks import similarities
+from sslkit_simclr.row_blocks import exp_, similarities
 
 Positives = Literal["views", "labels"]
 Negatives = Literal["all", "other_views"]
@@ -140,7 +140,7 @@ def _metrics(rows: Tensor) -> dict[str, Tensor]:
         for part, logits in similarities(anchors, candidates):
             hits[part] = (logits.argmax(dim=1) == own[part]).to(hits.dtype)
             logits -= logits.amax(dim=1, keepdim=True)
-            weights = logits.exp()
+            weights = exp_(logits.clone())
             sums = weights.sum(dim=1)
             entropies[part] = sums.log() - weights.mul_(logits).sum(dim=1) / sums
     return {"contrastive_accuracy": hits.mean(), "contrastive_entropy": entropies.mean()}

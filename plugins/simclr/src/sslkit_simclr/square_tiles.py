@@ -14,9 +14,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-SMALLEST_TEMPERATURE: Final = 0.02
-"""Cosines divided by less could overflow: no greatest value is subtracted here. exp(1 / 0.02) = 5e21 leaves room in
-float32 (3e38) for sums over any batch, and its inverse is far from denormal numbers."""
+SMALLEST_TEMPERATURE: Final = 0.03
+"""Cosines divided by less could overflow or vanish: no greatest value is subtracted here. From 0.03 on all exponentials
+are within 3e14 of 1, and a pair's share of a sum over 100 000 rows is above exp(-2 / 0.03) / 1e5 = 1e-34, a normal
+number in float32; denormal ones slow matrix products down 200 times."""
 
 _SIDE = 512
 """Rows of a tile. Two tiles of 512 x 512 float32 stay in the cache of two cores; sides of 512 to 1024 are equally

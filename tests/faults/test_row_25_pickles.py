@@ -1,0 +1,161 @@
+"""A file from outside never runs: whatever is not safetensors or JSON is refused, and a canary shows that no code ran."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sslkit
+from sslkit import RunError, SslkitError, load_backbone, run
+from sslkit.engine.checkpoint import _digest, choose_checkpoint, file_sha256, read_checkpoint, save_checkpoint
+
+ROOT = Path(sslkit.__file__).parents[1]
+
+
+class Payload:
+    """Unpickled, it writes a file."""
+
+    def __init__(self, canary):
+        self.canary = canary
+
+    def __reduce__(self):
+        return Path.touch, (self.canary,)
+
+
+@pytest.fixture
+def canary(tmp_path):
+    return tmp_path / "canary"
+
+
+@pytest.fixture(params=["torch.save", "old torch.save", "pickle"])
+def hostile(request, canary):
+    """A function that writes a file which runs code for anyone careless."""
+
+    def write(path):
+        content = {"weight": torch.ones(2), "payload": Payload(canary)}
+        if request.param == "pickle":
+            path.write_bytes(pickle.dumps(content))
+        else:
+            torch.save(content, path, _use_new_zipfile_serialization=request.param == "torch.save")
+        return path
+
+    return write
+
+
+def test_row_25_the_payload_does_bite_where_nobody_is_careful(hostile, canary, tmp_path):
+    path = hostile(tmp_path / "model.pt")
+    try:
+        torch.load(path, weights_only=False)
+    except Exception:
+        pickle.loads(path.read_bytes())
+    assert canary.exists()
+
+
+@pytest.mark.parametrize("name", ["model", "optimizer", "callbacks"])
+def test_row_25_in_a_checkpoint(hostile, canary, tmp_path, name):
+    """Even where its maker has made the manifest agree."""
+    path = save_checkpoint(tmp_path / "checkpoints", 1, {}, {})
+    bad = hostile(path / f"{name}.safetensors")
+    manifest = json.loads((path / "MANIFEST.json").read_text())
+    del manifest["sha256"]
+    manifest["files"][bad.name] = {"bytes": bad.stat().st_size, "sha256": file_sha256(bad)}
+    (path / "MANIFEST.json").write_text(json.dumps(manifest | {"sha256": _digest(manifest)}))
+    chosen = choose_checkpoint(path.parent)
+    with pytest.raises(RunError, match=r"step-00000001: holds no state of a run: SafetensorError"):
+        read_checkpoint(chosen)
+    assert not canary.exists()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run; its tests put back what they break."""
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    spec = spec_from_file_location("engine_conftest_25", Path(__file__).parents[1] / "engine" / "conftest.py")
+    engine = module_from_spec(spec)
+    spec.loader.exec_module(engine)
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "toy.toml").write_text(engine.RECIPE)
+    return run(folder / "toy.toml", into=folder / "run").folder
+
+
+@pytest.mark.parametrize("name", ["backbone.safetensors", "head.safetensors"])
+def test_row_25_as_weights_under_the_right_name(hostile, canary, finished, recipe_file, tmp_path, name):
+    whole = (finished / name).read_bytes()
+    hostile(finished / name)
+    try:
+        with pytest.raises(RunError, match=f"{name}: is not a readable safetensors file"):
+            load_backbone(finished)
+        if name.startswith("backbone"):
+            with pytest.raises(RunError, match=f"{name}: is not a readable safetensors file"):
+                run(recipe_file(), into=tmp_path / "run", overrides=[f"pretrain.weights='{finished}'"])
+    finally:
+        (finished / name).write_bytes(whole)
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "model.pth", "model.bin", "checkpoint.ckpt", "backbone.safetensors"])
+def test_row_25_as_weights_of_another_kind(hostile, canary, finished, recipe_file, tmp_path, name):
+    """A card beside it, as an artifact has it, changes nothing."""
+    path = hostile(tmp_path / name)
+    for card in (None, (finished / "backbone.json").read_bytes()):
+        if card is not None:
+            path.with_name("backbone.json").write_bytes(card)
+        for load in (
+            lambda: load_backbone(path),
+            lambda: run(recipe_file(), into=tmp_path / "run", overrides=[f"pretrain.weights='{path}'"]),
+        ):
+            with pytest.raises(RunError, match="is missing|is not a readable safetensors file"):
+                load()
+    assert not canary.exists()
+
+
+def test_row_25_as_arrays_or_images(canary, tmp_path):
+    """numpy's own files may hold pickles as well, and an image may be anything."""
+    objects = np.empty(2, dtype=object)
+    objects[0] = Payload(canary)
+    for split in ("train", "test"):
+        np.save(tmp_path / f"{split}_images.npy", objects, allow_pickle=True)
+    with pytest.raises(SslkitError):
+        sslkit.Arrays(tmp_path).split("train")[0]
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").write_bytes(pickle.dumps(Payload(canary)))
+    images = sslkit.ImageFolder(tmp_path / "images").split("train")
+    with pytest.raises(sslkit.BadImageError):
+        images[1]
+    assert not canary.exists()
+
+
+# Where something is unpickled all the same, and why nobody else can have written it.
+UNPICKLING = {
+    "sslkit/engine/chunks.py": "what this process hands to a loader process that it starts itself",
+    "sslkit/builtin/data/arrays_only.py": "an unpickler that knows numbers, text and arrays, for CIFAR's official files",
+}
+_UNPICKLERS = {"load", "loads", "Unpickler", "open", "open_shelf"}
+
+
+def test_row_25_nothing_else_unpickles():
+    found = {}
+    for path in [*(ROOT / "sslkit").rglob("*.py"), *(ROOT / "plugins").glob("*/src/**/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = f"{path.relative_to(ROOT).as_posix()}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if node.value.id in ("pickle", "cPickle", "dill", "marshal", "shelve", "joblib", "cloudpickle"):
+                    if node.attr in _UNPICKLERS:
+                        found[where] = node.lineno
+                elif (node.value.id, node.attr) in (("torch", "load"), ("hub", "load"), ("torch", "hub")):
+                    found[where] = node.lineno
+            if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+                assert isinstance(node.value, ast.Constant), where
+                assert node.value.value is False, where
+            if isinstance(node, ast.ImportFrom) and node.module in ("pickle", "marshal", "shelve", "joblib", "torch"):
+                assert not _UNPICKLERS & {name.name for name in node.names}, where
+    assert found.keys() <= UNPICKLING.keys()
