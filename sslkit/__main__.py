@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Final
 
 from sslkit.cli import parser
@@ -30,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a traceback
+    sys.excepthook = _show_fault
     namespace = _parse(arguments)
     try:
         code = _as_rank(namespace) if getattr(namespace, "exchange", None) is not None else namespace.run(namespace)
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as head -1, has gone
         _silence_stdout()
         return 0
+
+
+def _show_fault(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show the traceback of a fault of the program; what it says may come from outside."""
+    sys.stderr.write(safe_text("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _as_rank(namespace: argparse.Namespace) -> int:

@@ -65,6 +65,7 @@ def _show(readings: Sequence[Reading]) -> None:
 
 def _break(runs: Path | None, *, quiet: bool) -> list[Outcome]:
     """Make the faults in a new folder, which goes if all promises were kept."""
+    import os
     import shutil
     import tempfile
 
@@ -73,9 +74,12 @@ def _break(runs: Path | None, *, quiet: bool) -> list[Outcome]:
 
     from sslkit.doctor.rows import ROWS, outcomes
     from sslkit.doctor.trials import Bench
+    from sslkit.errors import RunError
     from sslkit.run_folder import require_writable
     from sslkit.text import one_line
 
+    if os.name == "nt":
+        raise RunError("--faults sends signals that Windows does not have; try it in WSL")
     place = runs or Path(tempfile.gettempdir())
     require_writable(place)
     place.mkdir(parents=True, exist_ok=True)

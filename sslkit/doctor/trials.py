@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Any, Final, NamedTuple
 
 from sslkit.run_folder import checkpoint_steps
@@ -91,9 +90,7 @@ class Bench:
     def __enter__(self) -> Bench:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -223,7 +220,9 @@ class Trial:
 
     def weights(self) -> dict[str, str]:
         """Return the SHA-256 of every file with weights, statistics or the optimizer's state, by its name."""
-        newest = next(iter(self.checkpoints().values()))
+        found = self.checkpoints()
+        expect(bool(found), "there is no checkpoint")
+        newest = found[max(found)]
         files = [*self.folder.glob("*.safetensors"), *newest.glob("*.safetensors")]
         return {path.relative_to(self.folder).as_posix(): digest(path) for path in files}
 

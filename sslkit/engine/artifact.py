@@ -7,6 +7,7 @@ to load.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,9 @@ import sslkit
 from sslkit.engine.checkpoint import file_sha256
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Normalisation
+from sslkit.engine.trees import misfits
 from sslkit.errors import PluginError, RunError
+from sslkit.faults import fault
 from sslkit.registry.discover import Registry
 from sslkit.registry.options import call, check_options
 from sslkit.run_folder import read_json, write_json
@@ -31,6 +34,8 @@ FORMAT: Final = 1
 WEIGHTS: Final = "backbone.safetensors"
 CARD: Final = "backbone.json"
 HEAD: Final = "head.safetensors"
+
+logger = logging.getLogger("sslkit")
 
 
 def component_card(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +67,7 @@ def save_artifact(
     save_file(_plain_state(model.backbone), path)
     if model.head is not None:
         save_file(_plain_state(model.head), folder / HEAD)
+    fault("save_artifact", path=path)
     normalisation = model.normalisation
     card = {
         "format": FORMAT,
@@ -125,13 +131,22 @@ def rebuild_backbone(path: Path) -> nn.Module:
     return _rebuilt("backbone", card["backbone"] or _timm_card(card), weights)
 
 
-def load_into(backbone: nn.Module, path: Path) -> None:
-    """Load a run's or file's backbone weights into a module, strictly.
+def load_into(backbone: nn.Module, path: Path, *, partial: bool = False) -> None:
+    """Load a run's or file's backbone weights into a module.
+
+    Args:
+        backbone: The module.
+        path: A run's folder or a file.
+        partial: Load the tensors that fit, and log for each other one why not; else all must fit.
 
     Raises:
-        RunError: A tensor is missing, unexpected or of another shape.
+        RunError: A tensor is missing, unknown or of another shape; with `partial`, none fits.
     """
-    _load_strictly(backbone, weights_path(path))
+    weights = weights_path(path)
+    if partial:
+        _load_what_fits(backbone, weights)
+        return
+    _load_strictly(backbone, weights, "; to load the tensors that fit, set pretrain.partial_weights = true")
 
 
 def normalisation_of_weights(path: Path) -> tuple[bool, Normalisation | None]:
@@ -172,14 +187,18 @@ def _rebuilt(kind: str, card: Mapping[str, Any] | None, path: Path, **engine: An
     if card is None:
         raise RunError(f"{path}: its {kind} was made by hand; give the module: load_backbone(path, backbone=module)")
     try:
-        # A run keeps copies of the plugin files that its recipe lists.
-        own_plugins = sorted((path.parent / "plugins").glob("*.py"))
-        component = Registry.discover(own_plugins).get(kind, card["name"])
-        options, problems = check_options(component, card["options"])
+        name, given = str(card["name"]), dict(card["options"])
+    except (LookupError, TypeError, ValueError):
+        raise RunError(f"{path.with_name(CARD)}: does not say which component made the {kind}") from None
+    # A run keeps copies of the plugin files that its recipe lists. They are code: run for what is theirs only.
+    own_plugins = sorted((path.parent / "plugins").glob("*.py")) if name.startswith("local.") else []
+    try:
+        component = Registry.discover(own_plugins).get(kind, name)
+        options, problems = check_options(component, given)
     except PluginError as error:
         raise PluginError(f"{path}: {error}") from None
     if problems:
-        raise RunError(f"{path}: {card['name']}: {'.'.join(map(str, problems[0].key))}: {problems[0].reason}")
+        raise RunError(f"{path}: {name}: {'.'.join(map(str, problems[0].key))}: {problems[0].reason}")
     module: nn.Module = call(component, options, engine)
     return module
 
@@ -191,27 +210,32 @@ def _timm_card(card: Mapping[str, Any]) -> dict[str, Any] | None:
     return component_card("builtin.timm", {"model": timm["model"], "timm_options": timm["options"]})
 
 
-def _load_strictly(module: nn.Module, path: Path) -> None:
+def _load_strictly(module: nn.Module, path: Path, advice: str = "") -> None:
+    given = _tensors_of(path)
+    if wrong := list(misfits(module.state_dict(), given)):
+        raise RunError(f"{path} does not fit: {'; '.join(wrong)}{advice}")
+    module.load_state_dict(given)
+
+
+def _load_what_fits(module: nn.Module, path: Path) -> None:
+    own, given = module.state_dict(), _tensors_of(path)
+    fitting = {name: tensor for name, tensor in given.items() if name in own and tensor.shape == own[name].shape}
+    if not fitting:
+        raise RunError(f"{path}: not one of its tensors fits; it holds {', '.join(list(given)[:3]) or 'none'}, ...")
+    logger.info("%s: %d of %d tensors of the backbone are loaded", path, len(fitting), len(own))
+    for name in [name for name in own if name not in fitting]:
+        shapes = f"is {list(given[name].shape)}, should be {list(own[name].shape)}" if name in given else "missing"
+        logger.info("%s is not loaded: %s", one_line(name), shapes)
+    for name in [name for name in given if name not in own]:
+        logger.info("%s of the file is left out: unknown", one_line(name))
+    module.load_state_dict(fitting, strict=False)
+
+
+def _tensors_of(path: Path) -> dict[str, torch.Tensor]:
     try:
-        tensors = load_file(path)
+        return load_file(path)
     except (SafetensorError, OSError) as error:
         raise RunError(f"{path}: is not a readable safetensors file: {one_line(error)}") from None
-    own = module.state_dict()
-    missing = sorted(own.keys() - tensors.keys())
-    unexpected = sorted(tensors.keys() - own.keys())
-    reshaped = [
-        f"{name} is {list(tensors[name].shape)}, the module's is {list(own[name].shape)}"
-        for name in sorted(own.keys() & tensors.keys())
-        if own[name].shape != tensors[name].shape
-    ]
-    faults = [
-        *([f"{len(missing)} tensors are missing, first {missing[0]}"] if missing else []),
-        *([f"{len(unexpected)} are unexpected, first {unexpected[0]}"] if unexpected else []),
-        *([f"{len(reshaped)} have another shape, first {reshaped[0]}"] if reshaped else []),
-    ]
-    if faults:
-        raise RunError(f"{path} does not fit the backbone: {'; '.join(faults)}")
-    module.load_state_dict(tensors)
 
 
 def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batch_norm import across_ranks
 from sslkit.engine.batches import Batches, Source, bytes_per_image, default_workers, sample_batch
 from sslkit.engine.distributed import world_size
-from sslkit.engine.fit import require_fit, require_views
+from sslkit.engine.fit import require_fit, require_shares, require_views
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
 from sslkit.engine.order import Order
@@ -114,7 +114,7 @@ def assemble(
     """
     if learning_rate_scaling not in SCALINGS:
         raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
-    local_micro_batch = _divided(method, batch_size, micro_batch_size)
+    require_shares(method, batch_size, micro_batch_size)
     device = torch.device(device)
     warn_if_slow(precision, device)
     complete = complete_views(views)
@@ -139,7 +139,7 @@ def assemble(
         precision=precision,
         device=device,
         seed=seed,
-        micro_batch_size=local_micro_batch,
+        micro_batch_size=None if micro_batch_size is None else micro_batch_size // world_size(),
     )
     if workers is None:
         workers = 0 if source.table is not None else default_workers(device)
@@ -169,26 +169,6 @@ def assemble(
         callbacks=list(callbacks),
         bad_images=bad_images,
     )
-
-
-def _divided(method: Any, batch_size: int, micro_batch_size: int | None) -> int | None:
-    """Return the images of a micro-batch on one rank, or None without micro-batches."""
-    for key, size in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size or world_size())):
-        if size % world_size():
-            nearest = size - size % world_size() or world_size()
-            raise RunError(f"pretrain.{key} = {size} cannot be shared by {world_size()} processes; set {nearest}")
-    if micro_batch_size is None:
-        return None
-    if batch_size % micro_batch_size:
-        raise RunError(
-            f"pretrain.micro_batch_size = {micro_batch_size} does not divide pretrain.batch_size = {batch_size}"
-        )
-    if not (hasattr(method, "embed") and hasattr(method, "loss")):
-        raise RunError(
-            f"pretrain.micro_batch_size: {type(method).__name__} has no embed and loss, so its batch cannot be cut; "
-            "leave the key out, or share the batch among more processes (--nproc)"
-        )
-    return micro_batch_size // world_size()
 
 
 def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -77,7 +77,7 @@ class CachedGradients:
         lengths = [len(tensors[0]) for tensors in first]
         cached = [None if leaf.grad is None else torch.split(leaf.grad, lengths) for leaf in leaves]
         del leaves
-        differences = []
+        differences: list[tuple[float, float]] = []
         with self._statistics.kept():
             for number in range(count):
                 is_last = number == count - 1
@@ -86,11 +86,11 @@ class CachedGradients:
                     with self._precise():
                         second = tree_flatten(self._stage(micro_batch(number)))[0]
                     if not self._checked:
-                        differences.append(_relative_difference(first[number], second))
+                        differences += _differences(first[number], second)
                     gradients = [None if parts is None else parts[number] for parts in cached]
                     self._send_back(second, gradients, is_last=is_last)
         if not self._checked:
-            self._check(differences, first[0])
+            self._check(differences, count)
         return LossOutput(output.loss.detach(), output.metrics)
 
     def _embed_all(
@@ -124,11 +124,11 @@ class CachedGradients:
     def _unreduced(self) -> AbstractContextManager[object]:
         return self._stage.no_sync() if isinstance(self._stage, DistributedDataParallel) else nullcontext()
 
-    def _check(self, differences: Sequence[float], example: Sequence[Tensor]) -> None:
+    def _check(self, differences: Sequence[tuple[float, float]], count: int) -> None:
         """In the first step, hold the second pass against the first, and say what is exact."""
         self._checked = True
-        largest = max(differences)
-        if not largest <= max(_TOLERANCE.get(tensor.dtype, _TOLERANCE_HALF) for tensor in example):
+        largest = max(difference for difference, _ in differences)
+        if any(difference > allowed for difference, allowed in differences):  # nan is none: the step will say so
             raise PluginError(
                 f"{type(self._method).__name__}.embed returns something else when it is called again (relative "
                 f"difference {largest:.2g}): cached gradients need an embed that can be repeated; let it change "
@@ -140,16 +140,20 @@ class CachedGradients:
         logger.info(
             "cached gradients: %d micro-batches, embedded again to a relative difference of %.1g; loss and gradient "
             "are those of the whole batch%s",
-            len(differences),
+            count,
             largest,
             caveat,
         )
 
 
-def _relative_difference(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
-    """Return the largest difference of any pair, relative to the pair's largest value."""
-    pairs = [(one, other.detach()) for one, other in zip(first, second, strict=True) if one.is_floating_point()]
-    return max(float((one - other).abs().max() / one.abs().max().clamp(min=1e-30)) for one, other in pairs)
+def _differences(first: Sequence[Tensor], second: Sequence[Tensor]) -> Iterator[tuple[float, float]]:
+    """Yield the difference of each pair, relative to its largest value, and what it may be."""
+    for one, other in zip(first, second, strict=True):
+        if one.is_floating_point():
+            difference = (one - other.detach()).abs().max() / one.abs().max().clamp(min=1e-30)
+            yield float(difference), _TOLERANCE.get(one.dtype, _TOLERANCE_HALF)
+        else:
+            yield float((one != other).any()), 0.0
 
 
 class LazyViews(Sequence[Tensor]):

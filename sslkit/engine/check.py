@@ -17,7 +17,7 @@ from sslkit.engine.artifact import load_backbone
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, sample_views
 from sslkit.engine.build import build_method, built, naming_the_size, open_data, starting_normalisation
-from sslkit.engine.fit import require_channels, require_fit, require_views
+from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
@@ -77,6 +77,7 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
     num_classes = None if data is None else data.num_classes
     method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
     require_views(method, len(shapes))
+    require_shares(method, plan.batch_size, plan.micro_batch_size)
     with naming_the_size(plan.views):
         require_fit(method.backbone, shapes, starting_normalisation(plan))
     plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))

@@ -100,12 +100,13 @@ def joined(
         dist.destroy_process_group()
 
 
-def _meet(world: World, folder: Path, timeout: timedelta) -> dist.Store:
+def _meet(world: World, folder: Path, timeout: timedelta) -> Any:
     """Open the store of the first process, whose address stands in a file."""
     path = folder / _ADDRESS
+    options: dict[str, Any] = {"timeout": timeout, "wait_for_workers": False}
     if world.rank == 0:
         host = "127.0.0.1" if world.local_size == world.size else socket.gethostname()
-        store = dist.TCPStore(host, 0, is_master=True, timeout=timeout, wait_for_workers=False)
+        store = dist.TCPStore(host, 0, is_master=True, **options)  # type: ignore[attr-defined]
         write_text(path, f"{host} {store.port}")
         return store
     end = time.monotonic() + timeout.total_seconds()
@@ -114,7 +115,7 @@ def _meet(world: World, folder: Path, timeout: timedelta) -> dist.Store:
             raise RuntimeError("the first process has not started")
         time.sleep(0.02)
     host, port = path.read_text(encoding="utf-8").split()
-    return dist.TCPStore(host, int(port), is_master=False, timeout=timeout, wait_for_workers=False)
+    return dist.TCPStore(host, int(port), is_master=False, **options)  # type: ignore[attr-defined]
 
 
 def rank() -> int:
@@ -141,7 +142,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return rows
-    gathered: Tensor = _GatherRows.apply(rows)  # type: ignore[no-untyped-call]
+    gathered: Tensor = _GatherRows.apply(rows)
     return gathered
 
 
@@ -213,14 +214,14 @@ def on_first(work: Callable[[], T]) -> T:
     Raises:
         SslkitError: On all ranks, what the first one raised.
     """
+    if world_size() == 1:
+        return work()
     done: tuple[Any, SslkitError | None] = (None, None)
     if rank() == 0:
         try:
             done = (work(), None)
-        except SslkitError as error:
-            if world_size() == 1:
-                raise
-            done = (None, error)
+        except SslkitError as mistake:
+            done = (None, mistake)
     result, error = from_first(done)
     if error is not None:
         raise error

@@ -61,8 +61,8 @@ def _one_of_several(name: str, world: World) -> torch.device:
         raise RunError(f"--device {name}: {world.size} processes take a device each; say --device cuda")
     if world.local_size > torch.cuda.device_count():
         raise RunError(
-            f"{world.local_size} processes, but {torch.cuda.device_count()} CUDA devices; start as many with --nproc, or "
-            "say --device cpu"
+            f"{world.local_size} processes, but {torch.cuda.device_count()} CUDA devices; start as many, or say "
+            "--device cpu"
         )
     return torch.device("cuda", world.local_rank)
 

@@ -1,8 +1,8 @@
 """From data or a folder to features of frozen weights.
 
 Enters: a `FrozenModel` and images. Leaves: float32 features on the CPU, in the order of the images. Of several
-processes, each takes every W-th image, once, and all get all features. Called by `FrozenModel.features` for evaluations,
-and by the `embed` command.
+processes, each takes every W-th image, and all get all features. Called by `FrozenModel.features` for evaluations, and
+by the `embed` command.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from typing import Final
 import torch
 from torch import nn
 
+from sslkit.engine.distributed import world_size
 from sslkit.engine.interfaces import Data, Normalisation
 from sslkit.engine.prepared_views import as_uint8
 from sslkit.errors import PluginError, RunError
@@ -78,6 +79,30 @@ def require_views(method: nn.Module, num_views: int) -> None:
         raise RunError(
             f"pretrain.views makes {num_views} {'view' if num_views == 1 else 'views'} of each image, "
             f"{type(objective).__name__} compares at least {least}; set num_views = {least}"
+        )
+
+
+def require_shares(method: nn.Module, batch_size: int, micro_batch_size: int | None) -> None:
+    """Check that the global batch can be shared by all processes, and cut into micro-batches.
+
+    Raises:
+        RunError: It cannot, or the method has no `embed` and `loss`.
+    """
+    processes = world_size()
+    for key, size in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size or processes)):
+        if size % processes:
+            nearest = size - size % processes or processes
+            raise RunError(f"pretrain.{key} = {size} cannot be shared by {processes} processes; set {nearest}")
+    if micro_batch_size is None:
+        return
+    if batch_size % micro_batch_size:
+        raise RunError(
+            f"pretrain.micro_batch_size = {micro_batch_size} does not divide pretrain.batch_size = {batch_size}"
+        )
+    if not (hasattr(method, "embed") and hasattr(method, "loss")):
+        raise RunError(
+            f"pretrain.micro_batch_size: {type(method).__name__} has no embed and loss, so its batch cannot be cut; "
+            "leave the key out, or share the batch among more processes (--nproc)"
         )
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from logging.handlers import MemoryHandler
 from pathlib import Path
 
+from sslkit.text import safe_text
+
 logger = logging.getLogger("sslkit")
 
 
@@ -21,13 +23,20 @@ class Log(MemoryHandler):
     def write_to(self, path: Path) -> None:
         """Write to a file what was said before, and from now on everything at once."""
         file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        file.setFormatter(_Safe("%(asctime)s %(levelname)s %(message)s"))
         self.setTarget(file)
         self.flush()
 
     def shouldFlush(self, record: logging.LogRecord) -> bool:
         """Return whether to write at once: as soon as there is a file."""
         return self.target is not None
+
+
+class _Safe(logging.Formatter):
+    """Lets no file name drive the terminal that shows the log, nor add a line to it that looks like another one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return safe_text(super().format(record)).replace("\n", "\n    ")
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """A running pretraining: where it stands, and how that is saved and brought back.
 
-Enters: a `Pretraining` and its folder of checkpoints. Leaves: a `PretrainState`; a checkpoint, written by the first rank;
-or the state of the newest one, on every rank. Called by `pretrain`.
+Enters: a `Pretraining` and its folder of checkpoints. Leaves: a checkpoint, written by the first rank; or the state of
+the newest one, on every rank. Called by `pretrain`.
 """
 
 from __future__ import annotations

@@ -186,10 +186,10 @@ def require_finite(loss: float, gradient_norm: float, step: int) -> None:
     Raises:
         NonFiniteError: Names which and where.
     """
-    for name, value in (("loss", loss), ("gradient norm", gradient_norm)):
-        if not abs(value) < float("inf"):
+    for name, number in (("loss", loss), ("gradient norm", gradient_norm)):
+        if not abs(number) < float("inf"):
             raise NonFiniteError(
-                f"step {step}: the {name} is {value}; a lower learning rate or a longer warm-up is the usual cure; "
+                f"step {step}: the {name} is {number}; a lower learning rate or a longer warm-up is the usual cure; "
                 "checkpoints hold only finite weights"
             )
 

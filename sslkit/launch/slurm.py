@@ -23,16 +23,16 @@ from sslkit.text import one_line
 NOTICE_SECONDS: Final = 120
 """How long before a job's end it is told: time for a step, the end of an evaluation, a checkpoint."""
 
-# A trapped `wait` returns at once, and is repeated until it was not interrupted. SIGTERM comes from scancel, or from a
-# preemption after which SLURM itself puts the job back: neither asks for another start. A code above 128: the launcher
-# was told before it could listen.
+# A trapped `wait` returns at once, and is repeated until it was not interrupted. SIGTERM alone comes from scancel, or
+# from a preemption after which SLURM itself puts the job back: neither asks for another start. A code above 128: the
+# launcher was told before it could listen.
 _SCRIPT: Final = """\
 #!/bin/bash
 {directives}
 # Written by `sslkit run --slurm`. Submitted again with `sbatch`, it goes on with the run.
 cd -- {folder} || exit 2
 told= process= again=1
-tell() {{ told=$1 again=1; [ -z "$process" ] || kill -"$1" "$process" 2>/dev/null; }}
+tell() {{ [ "$told" = USR1 ] || told=$1; again=1; [ -z "$process" ] || kill -"$1" "$process" 2>/dev/null; }}
 trap 'tell USR1' USR1
 trap 'tell TERM' TERM
 {command} &
@@ -68,10 +68,8 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     Raises:
         RunError: There is no sbatch, it refused the job, or the folder holds something else.
     """
-    sbatch, scontrol = shutil.which("sbatch"), shutil.which("scontrol")
-    if sbatch is None or scontrol is None:
-        missing = "sbatch" if sbatch is None else "scontrol"
-        raise RunError(f"--slurm: {missing} is not on the PATH; submit from a machine of the cluster, or leave it out")
+    sbatch, scontrol, srun = map(_tool, ("sbatch", "scontrol", "srun"))
+    extra = _options(options)
     into = (into or new_folder(runs, name)).resolve()
     hidden = into / ".slurm"
     _require_run_folder(into)
@@ -81,12 +79,12 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
         [f"--nodes={nodes}", "--ntasks-per-node=1"],
         [f"--signal=B:USR1@{NOTICE_SECONDS}", "--requeue", "--open-mode=append"],
         [f"--output={str(output.parent).replace('%', '%%')}/{output.name}"],
-        _options(options),
+        extra,
     ]
     script = _SCRIPT.format(
         directives="\n".join(f"#SBATCH {shlex.join(line)}" for line in directives if line),
         folder=shlex.quote(str(Path.cwd())),
-        command=_command([*_without_slurm(words), "--into", str(into)], hidden, nodes),
+        command=_command([*_without_slurm(words), "--into", str(into)], hidden, srun if nodes > 1 else None),
         scontrol=shlex.quote(scontrol),
         stopped=STOPPED,
     )
@@ -102,18 +100,21 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     )
 
 
-def _command(words: Sequence[str], hidden: Path, nodes: int) -> str:
-    """Return the shell command of the whole job: the launcher, on several machines one on each."""
+def _command(words: Sequence[str], hidden: Path, srun: str | None) -> str:
+    """Return the shell command of the whole job: the launcher; on several machines, srun starts one on each."""
     command = shlex.join(command_of(words))
-    if nodes == 1:
-        return command
-    srun = shutil.which("srun")
     if srun is None:
-        raise RunError("--slurm: srun is not on the PATH, and starts the run on several machines")
+        return command
     meeting = f'{shlex.quote(str(hidden))}/rendezvous-"$SLURM_JOB_ID-${{SLURM_RESTART_COUNT:-0}}"'
     launcher = f'exec {command} --node-rank "$SLURM_NODEID" --rendezvous {meeting}'
-    start = shlex.join([srun, "--ntasks-per-node=1", "--kill-on-bad-exit=1", "/bin/bash", "-c", launcher])
-    return start
+    return shlex.join([srun, "--ntasks-per-node=1", "--kill-on-bad-exit=1", "/bin/bash", "-c", launcher])
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        raise RunError(f"--slurm: {name} is not on the PATH; submit from a machine of the cluster, or leave it out")
+    return path
 
 
 def _options(text: str) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Any
 from sslkit.errors import RecipeError
 from sslkit.recipe.read import Document, KeyPath, read_document, require_plain
 
+_MAX_CHAIN = 100  # files; each is a call within the one before
 _OVERRIDE = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=(.*)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"[A-Za-z_./~][\w./~-]*")
 
@@ -41,6 +42,8 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
     if resolved in above:
         chain = " -> ".join(step.name for step in (*above[above.index(resolved) :], resolved))
         raise RecipeError(f"{path}: extends itself: {chain}")
+    if len(above) >= _MAX_CHAIN:
+        raise RecipeError(f"{path}: extends more than {_MAX_CHAIN} files, one after the other")
     _make_paths_absolute(document.tree, resolved.parent)
     if "extends" not in document.tree:
         return document

@@ -45,6 +45,7 @@ class PretrainPlan:
     micro_batch_size: int | None
     precision: str
     weights: Path | None
+    partial_weights: bool
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
     on_save_error: str

@@ -127,6 +127,10 @@ class _Resolver:
         }
         callbacks = self._list("callbacks", (*path, "callbacks"))
         data, views, optimizer = (choices.get(slot) for slot in ("data", "views", "optimizer"))
+        if isinstance(keys, PretrainKeys) and keys.micro_batch_size and keys.batch_size % keys.micro_batch_size:
+            fitting = (size for size in range(keys.micro_batch_size, 0, -1) if keys.batch_size % size == 0)
+            reason = f"does not divide batch_size = {keys.batch_size}; the next smaller one that does: {next(fitting)}"
+            self._problem((*path, "micro_batch_size"), reason)
         if not isinstance(keys, PretrainKeys) or method is None or not (data and views and optimizer):
             return None
         return PretrainPlan(
@@ -135,6 +139,7 @@ class _Resolver:
             micro_batch_size=keys.micro_batch_size,
             precision=keys.precision,
             weights=Path(keys.weights) if keys.weights else None,
+            partial_weights=keys.partial_weights,
             checkpoint_every_steps=keys.checkpoint_every_steps,
             checkpoint_every_epochs=keys.checkpoint_every_epochs,
             on_save_error=keys.on_save_error,
@@ -227,6 +232,9 @@ class _Resolver:
             self._problem((), "needs a [pretrain] table, or weights = ... and [[evaluate]] tables")
         if "pretrain" not in tree and tree.get("evaluate") and "weights" not in tree:
             self._problem((), "weights is required without [pretrain]: the backbone to evaluate")
+        pretrain = tree.get("pretrain")
+        if isinstance(pretrain, dict) and pretrain.get("partial_weights") is True and "weights" not in pretrain:
+            self._problem(("pretrain", "partial_weights"), "there are no weights; say which, or leave the key out")
         if "pretrain" in tree and "weights" in tree:
             self._problem(("weights",), "belongs inside [pretrain] when the recipe pretrains")
 

@@ -90,6 +90,7 @@ class PretrainKeys(_Keys):
     )
     precision: Literal["float32", "bf16"] = Field("float32", description="Of the forward and backward pass.")
     weights: str | None = Field(None, description="Backbone to start from: a run or a backbone.safetensors.")
+    partial_weights: bool = Field(False, description="Of these weights, load the tensors that fit and log the others.")
     checkpoint_every_steps: Positive | None = Field(None, description="Save after this many steps.")
     checkpoint_every_epochs: Positive = Field(1, description="Save after this many epochs.")
     on_save_error: Literal["raise", "continue"] = Field(

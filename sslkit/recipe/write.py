@@ -55,6 +55,7 @@ def _pretrain(plan: PretrainPlan) -> dict[str, Any]:
         "micro_batch_size": plan.micro_batch_size,
         "precision": plan.precision,
         "weights": plan.weights,
+        "partial_weights": plan.partial_weights or None,
         "checkpoint_every_steps": plan.checkpoint_every_steps,
         "checkpoint_every_epochs": plan.checkpoint_every_epochs,
         "on_save_error": plan.on_save_error,

@@ -7,7 +7,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # processes of a test import its helpers by name
 
-from ranks import Ranks  # noqa: E402
+from ranks import Ranks
 
 
 @pytest.fixture(scope="session")

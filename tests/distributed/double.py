@@ -7,7 +7,7 @@ from sslkit_simclr import MLP, NTXent
 from torch import nn
 from torch.nn.functional import normalize
 
-from sslkit import JointEmbedding, Shapes, uniforms
+from sslkit import JointEmbedding, Shapes, gather_rows, uniforms
 from sslkit.builtin.optimizers.sgd import sgd
 from sslkit.engine.assemble import assemble
 from sslkit.engine.interfaces import Progress
@@ -45,8 +45,9 @@ class Network(nn.Module):
         self.feature_dim = 8
         norms = [nn.BatchNorm2d(6), nn.BatchNorm2d(4)] if norm else [nn.Identity(), nn.Identity()]
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 6, 4, stride=4), norms[0], nn.Tanh(), nn.Conv2d(6, 4, 3, padding=1), norms[1], nn.Tanh(),
-            nn.Flatten(), nn.Linear(64, 8),
+            nn.Conv2d(3, 6, 4, stride=4, bias=False), norms[0], nn.Tanh(),
+            nn.Conv2d(6, 4, 3, padding=1, bias=False), norms[1], nn.Tanh(),
+            nn.Flatten(), nn.Linear(64, 8, bias=False),
         )  # fmt: skip
 
     def forward(self, images):
@@ -70,6 +71,19 @@ class Plain(nn.Module):
         return nn.functional.cross_entropy(logits, torch.arange(len(logits)), reduction="none").mul(weights).mean()
 
 
+class Whole(nn.Module):
+    """A method with `forward` only, which gathers in the middle."""
+
+    def __init__(self, backbone, head):
+        super().__init__()
+        self.backbone, self.head = backbone, head
+
+    def forward(self, batch):
+        z = self.head(self.backbone(torch.cat(list(batch.views))))
+        first, second = gather_rows(torch.stack(z.chunk(2), dim=1)).unbind(1)
+        return (first - second).square().mean() + first.var(dim=0).log().square().mean()
+
+
 OBJECTIVES = {
     "plain": Plain,
     "nt_xent": lambda: NTXent(temperature=0.5),
@@ -82,7 +96,7 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
     """Return losses, the gradients of every parameter, and all weights and buffers after three steps.
 
     Args:
-        objective: A key of `OBJECTIVES`.
+        objective: A key of `OBJECTIVES`; or "whole", a method that is not cut into `embed` and `loss`.
         norm: Where there is BatchNorm: "none", "head" or "everywhere".
         micro_batch_size: As in a recipe.
         batch_size: As in a recipe.
@@ -92,7 +106,9 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
     for layer in head.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=0.5)
-    method = JointEmbedding(Network(norm=norm == "everywhere"), head, OBJECTIVES[objective]()).double()
+    backbone = Network(norm=norm == "everywhere")
+    method = Whole(backbone, head) if objective == "whole" else JointEmbedding(backbone, head, OBJECTIVES[objective]())
+    method = method.double()
     data = Shapes(image_size=16, num_train=64, num_validation=20, num_test=20)
     pretraining = assemble(
         method, data, Shifts(), sgd, epochs=1, batch_size=batch_size, learning_rate=0.05, weight_decay=1e-3,

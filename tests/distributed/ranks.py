@@ -1,4 +1,4 @@
-"""Processes that form worlds of up to four ranks, run a function in each, and bring back what it returned.
+"""Processes that form worlds of any size, run a function in each, and bring back what it returned.
 
 They are started once for all tests, since that takes seconds; every call makes a process group of its own.
 """
@@ -16,18 +16,17 @@ from pathlib import Path
 
 
 class Ranks:
-    """At most `limit` processes.
+    """As many processes as were ever asked for.
 
     What goes in and out is pickled: functions must be a module's own, of one that a new process can import.
     """
 
-    def __init__(self, limit=4):
-        self._limit = limit
+    def __init__(self):
         self._processes = []
 
     def __call__(self, size, function, *arguments, timeout_seconds=60):
         """Return what `function(*arguments)` returns on each of `size` ranks; raise what the first to fail says."""
-        if not self._processes:
+        while len(self._processes) < size:
             self._start()
         folder = Path(tempfile.mkdtemp())
         task = pickle.dumps((size, folder, function, arguments))
@@ -51,12 +50,11 @@ class Ranks:
 
     def _start(self):
         context = multiprocessing.get_context("spawn")
-        for rank in range(self._limit):
-            pipe, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, rank), daemon=True)
-            process.start()
-            theirs.close()
-            self._processes.append((process, pipe))
+        pipe, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(theirs, len(self._processes)), daemon=True)
+        process.start()
+        theirs.close()
+        self._processes.append((process, pipe))
 
     def close(self):
         for process, pipe in self._processes:

@@ -66,18 +66,61 @@ def test_a_backbone_made_by_hand_needs_its_module(tmp_path):
     assert torch.equal(load_backbone(path, backbone=again)(images), model(images))
 
 
-def test_weights_that_do_not_fit_are_reported_tensor_by_tensor(saved):
+@pytest.fixture
+def misfit(saved):
+    """A saved backbone that lacks a tensor, has one too many and one of another shape; returns its path and names."""
     _, path = saved
     tensors = load_file(path)
-    first = sorted(tensors)[0]
+    missing, reshaped = sorted(name for name in tensors if name.endswith("weight"))[:2]
     tensors["surplus"] = torch.zeros(1)
-    del tensors[first]
+    del tensors[missing]
+    tensors[reshaped] = torch.zeros(2, 5)
     save_file(tensors, path)
+    return path, missing, reshaped
+
+
+def test_weights_that_do_not_fit_are_refused_tensor_by_tensor(misfit):
+    path, missing, reshaped = misfit
     fresh = timm_backbone(model="test_resnet")
     before = {name: value.clone() for name, value in fresh.state_dict().items()}
-    with pytest.raises(RunError, match=rf"1 tensors are missing, first {first}; 1 are unexpected, first surplus"):
+    shape = list(before[reshaped].shape)
+    with pytest.raises(RunError) as caught:
         load_into(fresh, path)
+    assert str(caught.value) == (
+        f"{path} does not fit: missing: {missing}; unknown: surplus; of another shape: {reshaped} (is [2, 5], should "
+        f"be {shape}); to load the tensors that fit, set pretrain.partial_weights = true"
+    )
     assert all(torch.equal(value, before[name]) for name, value in fresh.state_dict().items())
+
+
+def test_weights_that_fit_partly_are_loaded_on_request_and_reported_tensor_by_tensor(misfit, caplog):
+    path, missing, reshaped = misfit
+    torch.manual_seed(1)
+    fresh = timm_backbone(model="test_resnet")
+    before = {name: value.clone() for name, value in fresh.state_dict().items()}
+    caplog.set_level("INFO", "sslkit")
+    load_into(fresh, path, partial=True)
+    given, count = load_file(path), len(before)
+    for name, value in fresh.state_dict().items():
+        assert torch.equal(value, before[name] if name in (missing, reshaped) else given[name]), name
+    reasons = {missing: "missing", reshaped: f"is [2, 5], should be {list(before[reshaped].shape)}"}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{path}: {count - 2} of {count} tensors of the backbone are loaded",
+        *(f"{name} is not loaded: {reasons[name]}" for name in before if name in reasons),
+        "surplus of the file is left out: unknown",
+    ]
+
+
+def test_weights_of_which_nothing_fits_are_refused_even_so(tmp_path):
+    save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(RunError, match=r"other\.safetensors: not one of its tensors fits; it holds a, \.\.\."):
+        load_into(timm_backbone(model="test_resnet"), tmp_path / "other.safetensors", partial=True)
+
+
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path):
+    torch.save({"a": torch.zeros(3)}, tmp_path / "weights.safetensors")
+    with pytest.raises(RunError, match="is not a readable safetensors file"):
+        load_into(timm_backbone(model="test_resnet"), tmp_path / "weights.safetensors")
 
 
 def test_what_is_missing_is_named(saved, tmp_path):

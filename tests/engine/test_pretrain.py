@@ -134,7 +134,7 @@ def test_a_second_ctrl_c_stops_at_once():
 
 def test_other_data_or_another_recipe_is_refused(toy, tmp_path):
     run(toy(), tmp_path, identity={"data": "a", "recipe": 1})
-    with pytest.raises(RunError, match="the images on which this run began are not these; .*start a new run"):
+    with pytest.raises(RunError, match="the images on which this run began are not these: .*start a new run"):
         run(toy(), tmp_path, identity={"data": "b", "recipe": 1})
 
 

@@ -9,12 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from sslkit import faults
+from sslkit import faults, run
 
 _SPEC = importlib.util.spec_from_file_location("engine_conftest", Path(__file__).parents[1] / "engine" / "conftest.py")
 _engine = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_engine)
 toy, recipe_file = _engine.toy, _engine.recipe_file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a finished run; a test that breaks something in it puts it back."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "toy.toml").write_text(_engine.RECIPE)
+    return run(folder / "toy.toml", into=folder / "run").folder
 
 
 @pytest.fixture(autouse=True)

@@ -1,10 +1,11 @@
-"""A file from outside never runs: whatever is not safetensors or JSON is refused, and a canary shows that no code ran."""
+"""A file from outside never runs: what is not safetensors or JSON is refused, and a canary shows that no code ran."""
 
 from __future__ import annotations
 
 import ast
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 
 import sslkit
-from sslkit import RunError, SslkitError, load_backbone, run
+from sslkit import Arrays, BadImageError, DataError, ImageFolder, RunError, SslkitError, load_backbone, run
 from sslkit.engine.checkpoint import _digest, choose_checkpoint, file_sha256, read_checkpoint, save_checkpoint
 
 ROOT = Path(sslkit.__file__).parents[1]
@@ -73,19 +74,6 @@ def test_row_25_in_a_checkpoint(hostile, canary, tmp_path, name):
     assert not canary.exists()
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run; its tests put back what they break."""
-    from importlib.util import module_from_spec, spec_from_file_location
-
-    spec = spec_from_file_location("engine_conftest_25", Path(__file__).parents[1] / "engine" / "conftest.py")
-    engine = module_from_spec(spec)
-    spec.loader.exec_module(engine)
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "toy.toml").write_text(engine.RECIPE)
-    return run(folder / "toy.toml", into=folder / "run").folder
-
-
 @pytest.mark.parametrize("name", ["backbone.safetensors", "head.safetensors"])
 def test_row_25_as_weights_under_the_right_name(hostile, canary, finished, recipe_file, tmp_path, name):
     whole = (finished / name).read_bytes()
@@ -108,6 +96,7 @@ def test_row_25_as_weights_of_another_kind(hostile, canary, finished, recipe_fil
     for card in (None, (finished / "backbone.json").read_bytes()):
         if card is not None:
             path.with_name("backbone.json").write_bytes(card)
+            shutil.copytree(finished / "plugins", path.parent / "plugins")
         for load in (
             lambda: load_backbone(path),
             lambda: run(recipe_file(), into=tmp_path / "run", overrides=[f"pretrain.weights='{path}'"]),
@@ -117,19 +106,41 @@ def test_row_25_as_weights_of_another_kind(hostile, canary, finished, recipe_fil
     assert not canary.exists()
 
 
+def test_row_25_plugin_files_beside_weights_run_for_weights_of_theirs_only(canary, finished, tmp_path):
+    """Weights of one's own `local` component bring its file; nobody else's weights bring code."""
+    for name in ("backbone.safetensors", "backbone.json"):
+        (tmp_path / name).write_bytes((finished / name).read_bytes())
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "evil.py").write_text(f"open({str(canary)!r}, 'w')")
+    card = json.loads((tmp_path / "backbone.json").read_text())
+    for name in ("builtin.timm", "simclr.resnet", "evil", "evil:Backbone", "localx.evil"):
+        (tmp_path / "backbone.json").write_text(json.dumps(card | {"backbone": {"name": name, "options": {}}}))
+        with pytest.raises(SslkitError):
+            load_backbone(tmp_path)
+        assert not canary.exists()
+
+
+@pytest.mark.parametrize("backbone", ["os", 3, [], ["name"], {}, {"name": "builtin.timm"}, {"name": 1, "options": 2}])
+def test_row_25_a_card_of_any_shape_is_one_line(finished, tmp_path, backbone):
+    (tmp_path / "backbone.safetensors").write_bytes((finished / "backbone.safetensors").read_bytes())
+    card = json.loads((finished / "backbone.json").read_text())
+    (tmp_path / "backbone.json").write_text(json.dumps(card | {"backbone": backbone}))
+    with pytest.raises(RunError, match=r"backbone\.json: does not say which component|made by hand"):
+        load_backbone(tmp_path)
+
+
 def test_row_25_as_arrays_or_images(canary, tmp_path):
     """numpy's own files may hold pickles as well, and an image may be anything."""
     objects = np.empty(2, dtype=object)
     objects[0] = Payload(canary)
-    for split in ("train", "test"):
-        np.save(tmp_path / f"{split}_images.npy", objects, allow_pickle=True)
-    with pytest.raises(SslkitError):
-        sslkit.Arrays(tmp_path).split("train")[0]
+    np.save(tmp_path / "images.npy", objects, allow_pickle=True)
+    with pytest.raises(DataError, match=r"images\.npy: not read as \.npy"):
+        Arrays(tmp_path, train="images.npy")
     (tmp_path / "images").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "images" / "a.png")
     (tmp_path / "images" / "b.png").write_bytes(pickle.dumps(Payload(canary)))
-    images = sslkit.ImageFolder(tmp_path / "images").split("train")
-    with pytest.raises(sslkit.BadImageError):
+    images = ImageFolder(tmp_path / "images").split("train")
+    with pytest.raises(BadImageError):
         images[1]
     assert not canary.exists()
 
@@ -137,7 +148,7 @@ def test_row_25_as_arrays_or_images(canary, tmp_path):
 # Where something is unpickled all the same, and why nobody else can have written it.
 UNPICKLING = {
     "sslkit/engine/chunks.py": "what this process hands to a loader process that it starts itself",
-    "sslkit/builtin/data/arrays_only.py": "an unpickler that knows numbers, text and arrays, for CIFAR's official files",
+    "sslkit/builtin/data/arrays_only.py": "knows numbers, text and arrays only; for CIFAR's official files",
 }
 _UNPICKLERS = {"load", "loads", "Unpickler", "open", "open_shelf"}
 

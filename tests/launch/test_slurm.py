@@ -1,11 +1,12 @@
 """Jobs on a stand-in cluster that starts them in a clean environment, warns them, and starts them again."""
 
+import ast
 import json
 import os
 import signal
 import sys
 import textwrap
-from pathlib import Path
+import time
 
 import pytest
 
@@ -34,7 +35,9 @@ def submitted(cluster, monkeypatch, tmp_path):
     def submit(body, words=("run", "r.toml"), into="run", **options):
         text = RUN + textwrap.dedent(body)
         monkeypatch.setattr(slurm, "command_of", lambda words: [sys.executable, "-c", text, *words])
-        return slurm.submit(words, name="toy", into=tmp_path / into, runs=tmp_path / "runs", **options)
+        return slurm.submit(
+            words, name="toy", into=None if into is None else tmp_path / into, runs=tmp_path / "runs", **options
+        )
 
     return submit
 
@@ -67,7 +70,7 @@ def test_a_warned_job_stops_in_good_order_and_goes_on_after_the_requeue(submitte
     if os.environ.get("SLURM_RESTART_COUNT") == "2": sys.exit(0)
     wait_for_a_stop()
     time.sleep(0.5)
-    sys.exit(75 if told == ["USR1".join(("SIG", ""))] else 1)
+    sys.exit(75 if told == ["SIGUSR1"] else 1)
     """
     told = submitted(body)
     assert told.splitlines()[0] == f"submitted as job 77; the run folder is {tmp_path}/run"
@@ -89,7 +92,7 @@ def test_signals_while_the_run_stops_do_not_hide_its_exit_code(submitted, shell,
     submitted(body)
     for name in ("SIGUSR1", "SIGTERM", "SIGUSR1"):
         shell(name, tmp_path / "run")
-        __import__("time").sleep(0.1)
+        time.sleep(0.1)
     assert ended() == (0, 2)
 
 
@@ -122,12 +125,12 @@ def test_odd_names_and_a_bare_environment(submitted, ended, tmp_path, monkeypatc
     body = """
     (into / "seen.txt").write_text(repr([sys.argv[1:], os.getcwd(), sorted(set(os.environ) - {"LC_CTYPE"})]))
     """
-    words = ["run", "my recipe.toml", "name=\"a'b\"", "--slurm", "time=1", "--runs", "$(rm x)", "--slurm=x"]
-    submitted(body, words, into="100% \"of\" #1")
+    words = ["run", "my recipe.toml", 'name="a\'b"', "--slurm", "time=1", "--runs", "$(rm x)", "--slurm=x"]
+    submitted(body, words, into='100% "of" #1')
     assert ended() == (0, 1)
-    into = tmp_path / "100% \"of\" #1"
-    argv, folder, environment = eval((into / "seen.txt").read_text())
-    assert argv == ["run", "my recipe.toml", "name=\"a'b\"", "--runs", "$(rm x)", "--into", str(into)]
+    into = tmp_path / '100% "of" #1'
+    argv, folder, environment = ast.literal_eval((into / "seen.txt").read_text())
+    assert argv == ["run", "my recipe.toml", 'name="a\'b"', "--runs", "$(rm x)", "--into", str(into)]
     assert folder == str(here)
     assert environment == ["NODES", "OLDPWD", "PWD", "SHLVL", "SLURM_JOB_ID", "_"]
     assert (into / ".slurm" / "output-77.txt").read_text() == ""
@@ -200,6 +203,8 @@ def test_a_missing_tool_is_named_before_anything_is_written(submitted, cluster, 
     assert not (tmp_path / "run").exists()
 
 
-def test_without_a_folder_one_is_named_at_once(submitted, cluster, ended, tmp_path):
-    slurm_told = slurm.submit(["run"], name="toy", into=None, runs=tmp_path / "runs") if False else None
-    assert slurm_told is None
+def test_without_a_folder_one_is_named_at_once(submitted, ended, tmp_path):
+    submitted("(into / 'seen').touch()", into=None)
+    assert ended() == (0, 1)
+    (folder,) = (tmp_path / "runs" / "toy").iterdir()
+    assert (folder / "seen").exists()

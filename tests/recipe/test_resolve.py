@@ -60,6 +60,7 @@ ONE = [
     ('["light.py"]', '["light.py", "lost.py"]', "light.toml:3 plugins.1: there is no file "),
     ('["light.py"]', '["light.py", "./light.py"]', "light.toml:3 plugins.1: two files are called light.py; rename one"),
     ('["light.py"]', '["light.py", 3]', "light.toml:3 plugins.1: should be a valid string, got 3"),
+    ("epochs = 2", "epochs = 2\npartial_weights = true", "light.toml:7 pretrain.partial_weights: there are no weights"),
     ("[pretrain.data]", "[pretrain.dat]", 'light.toml:12 pretrain.dat: unknown key; did you mean "data"?'),
     ("[pretrain.data]", "[pretrain.dat]", "light.toml:5 pretrain.data: is required"),
     ('name = "local.made"', 'nam = "local.made"', 'light.toml:13 pretrain.data.nam: unknown key; did you mean "name"?'),

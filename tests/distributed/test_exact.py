@@ -1,0 +1,69 @@
+"""One, two and four processes do the same mathematics: losses, gradients, weights and buffers in float64."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+
+import pytest
+import torch
+from broken import FAULTS, three_broken_steps
+from double import OBJECTIVES, three_steps
+
+TOLERANCE = 1e-10
+
+in_one = cache(three_steps)
+
+
+def largest_difference(one, many):
+    """Return by how much any number on any rank differs from that of a single process."""
+    losses, gradients, tensors = one
+    pairs = []
+    for other_losses, other_gradients, other_tensors in many:
+        assert other_tensors.keys() == tensors.keys()
+        pairs += zip(losses, other_losses, strict=True)
+        pairs += [(tensors[name], other_tensors[name]) for name in tensors]
+        for step, others in zip(gradients, other_gradients, strict=True):
+            assert others.keys() == step.keys()
+            pairs += [(step[name], others[name]) for name in step]
+    return max(float((a.double() - b.double()).abs().max()) for a, b in pairs)
+
+
+def _cases():
+    for size, norm, micro_batch_size in product((2, 4), ("none", "head", "everywhere"), (None, 8, 4)):
+        is_quick = micro_batch_size != 4 and norm in ({2: ("head", "everywhere"), 4: ("everywhere",)}[size])
+        marks = () if is_quick else pytest.mark.slow
+        yield pytest.param(size, norm, micro_batch_size, marks=marks)
+
+
+@pytest.mark.parametrize(("size", "norm", "micro_batch_size"), list(_cases()))
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_ranks_equal_one_process(ranks, objective, norm, micro_batch_size, size):
+    case = (objective, norm, micro_batch_size)
+    assert largest_difference(in_one(*case), ranks(size, three_steps, *case)) < TOLERANCE
+
+
+def test_what_is_compared_moves():
+    losses, gradients, tensors = in_one("plain", "everywhere", None)
+    assert len({float(loss) for loss in losses}) == 3
+    assert all(gradient.abs().max() > 1e-4 for step in gradients for gradient in step.values())
+    assert tensors["backbone.layers.1.running_mean"].abs().max() > 1e-4
+    assert all(tensor.dtype == torch.float64 for name, tensor in tensors.items() if "tracked" not in name)
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_a_method_with_forward_only_equals_one_process(ranks, size):
+    case = ("whole", "everywhere", None)
+    assert largest_difference(in_one(*case), ranks(size, three_steps, *case)) < TOLERANCE
+
+
+def test_one_image_on_each_rank_is_enough(ranks):
+    case = ("nt_xent", "everywhere", 4, 4)
+    assert largest_difference(in_one(*case), ranks(4, three_steps, *case)) < TOLERANCE
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_shows(ranks, fault):
+    case = ("plain", "everywhere", 8)
+    broken = ranks(2, three_broken_steps, fault, *case)
+    assert None in broken or largest_difference(in_one(*case), broken) > 1e4 * TOLERANCE
