@@ -132,7 +132,7 @@ def _build_pretraining(
     method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
     initial = copy.deepcopy(method.backbone) if keep_initial else None
     if plan.weights is not None:
-        load_into(method.backbone, plan.weights)
+        load_into(method.backbone, plan.weights, partial=plan.partial_weights)
     with naming_the_size(plan.views):
         pretraining = assemble(
             method,
@@ -189,11 +189,16 @@ def normalisation_of(data: Choice) -> Normalisation | None:
 
 
 def starting_normalisation(plan: PretrainPlan) -> Normalisation | None:
-    """Return the declared normalisation, or that of the weights to start from; the two may not disagree."""
+    """Return the declared normalisation, or that of the weights to start from.
+
+    The two may disagree only where the weights need not fit.
+    """
     declared = normalisation_of(plan.data)
     if plan.weights is None:
         return declared
     known, normalisation = normalisation_of_weights(plan.weights)
+    if declared is not None and plan.partial_weights:
+        return declared
     if known and declared is not None and declared != normalisation:
         raise RunError(f"{plan.data.path}.normalize is {declared}, but the weights were trained with {normalisation}")
     return normalisation if known else declared

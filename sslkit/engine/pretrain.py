@@ -22,6 +22,7 @@ from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFact
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.loader import LoaderDied
 from sslkit.engine.metrics import MetricRing
+from sslkit.engine.spikes import Spikes
 from sslkit.engine.state import PretrainState, restore, save
 from sslkit.engine.step import require_finite
 from sslkit.engine.stops import Stopped, Stops
@@ -80,11 +81,13 @@ def _steps(
 ) -> None:
     pretraining, stepper = state.pretraining, state.pretraining.stepper
     ring = MetricRing(stepper.device)
+    spikes = Spikes(pretraining.order, pretraining.source.dataset)
     last_record: dict[str, float] = {}
 
     def deliver(*, wait: bool) -> None:
         for record in ring.drain(wait=wait):
             require_finite(record["loss"], record["gradient_norm"], int(record["step"]))
+            spikes.look(record)
             last_record.update(record)
             hooks.hook.sslkit_metrics(state=state, record=record)
 

@@ -27,13 +27,14 @@ def pretrained(folder, stop_in, micro_batch_size):
         micro_batch_size: As in a recipe.
 
     Returns:
-        For each step its indices and rate, as (step, [B], rate); all weights and buffers.
+        For each step its indices and rate, as (step, [B], rate); all weights and buffers, before and after.
     """
     torch.manual_seed(0)
     method = JointEmbedding(Network(norm=True), MLP(8, hidden_dim=12, out_dim=5), NTXent(temperature=0.5))
+    before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     data = Shapes(image_size=16, num_train=60, num_validation=20, num_test=20)
     pretraining = assemble(
-        method, data, Shifts(), sgd, epochs=3, batch_size=12, learning_rate=0.05, weight_decay=1e-3,
+        method, data, Shifts(), sgd, epochs=3, batch_size=12, learning_rate=0.01, weight_decay=1e-3,
         schedules={"learning_rate": cosine(warmup_epochs=1)}, micro_batch_size=micro_batch_size, workers=0,
         checkpoint_every_epochs=100,
     )  # fmt: skip
@@ -54,4 +55,4 @@ def pretrained(folder, stop_in, micro_batch_size):
             assert stop_in is None
         except Stopped:
             assert stop_in is not None
-    return seen, dict(method.state_dict())
+    return seen, before, dict(method.state_dict())

@@ -52,8 +52,9 @@ def command(*line):
 @given(HOSTILE)
 @LIBERAL
 def test_row_28_mistakes_on_the_command_line(text):
-    for line in (["check", text], [text], ["run", "x.toml", text], ["plugins", text], ["components", text],
-                 ["run", "x.toml", "--runs", text], ["embed", text, text], ["check", "x.toml", f"a={text}"]):  # fmt: skip
+    for line in ([text], ["check", text], ["run", "x.toml", text], ["run", "x.toml", "--device", text],
+                 ["plugins", text], ["components", text], ["embed", text, text], ["check", "x.toml", f"a={text}"],
+                 ["data", "index", text]):  # fmt: skip
         assert not UNSAFE.search(command(*line)), line
 
 

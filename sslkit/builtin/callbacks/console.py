@@ -179,11 +179,11 @@ def score_table(run: RunInfo) -> Table:
     table.add_column("features")
     for result in columns.values():
         place = f"\n{result.data}" if several else ""
-        table.add_column(safe_text(f"{result.evaluation} {result.outcome.headline}{place}"), justify="right")
+        table.add_column(Text(safe_text(f"{result.evaluation} {result.outcome.headline}{place}")), justify="right")
     for title in dict.fromkeys(result.title for result in run.results):
         scores = {r.evaluation: r.outcome.metrics[r.outcome.headline] for r in run.results if r.title == title}
         cells = [_percent(scores[name]) if name in scores else "" for name in columns]
-        table.add_row(safe_text(title), *cells)
+        table.add_row(Text(safe_text(title)), *cells)  # in a plain string, rich would take [/x] for markup
     return table
 
 
