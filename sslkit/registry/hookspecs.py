@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sslkit.engine.interfaces import Batch, Outcome
-    from sslkit.engine.state import PretrainState
     from sslkit.engine.run import RunInfo
+    from sslkit.engine.state import PretrainState
     from sslkit.registry.register import Register
 
 hookspec = pluggy.HookspecMarker("sslkit")
