@@ -92,6 +92,15 @@ OBJECTIVES = {
 }
 
 
+def head_of(*, batch_norm=True):
+    """Return a head whose BatchNorm does not have to magnify: the usual initial weights are tiny."""
+    head = MLP(8, hidden_dim=12, out_dim=5, batch_norm=batch_norm)
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=0.5)
+    return head
+
+
 def three_steps(objective, norm, micro_batch_size, batch_size=16):
     """Return losses, the gradients of every parameter, and all weights and buffers after three steps.
 
@@ -102,10 +111,7 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
         batch_size: As in a recipe.
     """
     torch.manual_seed(0)
-    head = MLP(8, hidden_dim=12, out_dim=5, batch_norm=norm != "none")
-    for layer in head.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, std=0.5)
+    head = head_of(batch_norm=norm != "none")
     backbone = Network(norm=norm == "everywhere")
     method = Whole(backbone, head) if objective == "whole" else JointEmbedding(backbone, head, OBJECTIVES[objective]())
     method = method.double()

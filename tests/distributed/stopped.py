@@ -6,8 +6,8 @@ import os
 import signal
 
 import torch
-from double import Network, Shifts
-from sslkit_simclr import MLP, NTXent
+from double import Network, Shifts, head_of
+from sslkit_simclr import NTXent
 
 from sslkit import JointEmbedding, Shapes, cosine
 from sslkit.builtin.optimizers.sgd import sgd
@@ -30,7 +30,7 @@ def pretrained(folder, stop_in, micro_batch_size):
         For each step its indices and rate, as (step, [B], rate); all weights and buffers, before and after.
     """
     torch.manual_seed(0)
-    method = JointEmbedding(Network(norm=True), MLP(8, hidden_dim=12, out_dim=5), NTXent(temperature=0.5))
+    method = JointEmbedding(Network(norm=True), head_of(), NTXent(temperature=0.5))
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
     data = Shapes(image_size=16, num_train=60, num_validation=20, num_test=20)
     pretraining = assemble(

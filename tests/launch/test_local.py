@@ -24,19 +24,24 @@ def supervised(quick, rank):
     return run
 
 
-def test_all_done(supervised, capfd, tmp_path):
+def test_all_done(supervised, capfd, tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     body = f"""
     (Path({str(tmp_path)!r}) / f"{{rank}} of {{size}}").write_text(
         os.environ["LOCAL_RANK"] + os.environ["LOCAL_WORLD_SIZE"] + os.environ["OMP_NUM_THREADS"])
     print("rank", rank, "speaks")
     """
     assert supervised(body, 3) == 0
-    cores = str(max(1, len(os.sched_getaffinity(0)) // 3))
-    threads = os.environ.get("OMP_NUM_THREADS", cores)
+    threads = max(1, len(os.sched_getaffinity(0)) // 3)
     found = {path.name: path.read_text() for path in tmp_path.iterdir()}
     assert found == {f"{rank} of 3": f"{rank}3{threads}" for rank in range(3)}
     shown = capfd.readouterr()
     assert (shown.out, shown.err) == ("rank 0 speaks\n", "")
+
+
+def test_a_number_of_threads_that_is_asked_for_is_kept(supervised, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert supervised('assert os.environ["OMP_NUM_THREADS"] == "5"') == 0
 
 
 def test_a_single_process_keeps_its_threads(supervised, monkeypatch):
