@@ -29,8 +29,10 @@ MISTAKE: Final = 2
 STOPPED: Final = 75
 INTERRUPTED: Final = 130
 
-# What torch.distributed, gloo and NCCL say in a rank that has lost another one, or waited for it in vain.
-_PEER_LOST: Final = re.compile(r"\bgloo\b|\bnccl\b|connection (closed|reset|refused)\b|timed out", re.IGNORECASE)
+# What gloo and NCCL say in a rank that has lost another one, or waited for it in vain.
+_PEER_LOST: Final = re.compile(
+    r"\bgloo\b|\bnccl\b|connection (closed|reset) by peer|timed out waiting|collective operation timeout", re.IGNORECASE
+)
 
 
 class Report(NamedTuple):
@@ -137,7 +139,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def _is_consequence(error: BaseException) -> bool:
     if type(error).__module__.startswith("torch.distributed"):
         return True
-    return isinstance(error, RuntimeError | ConnectionError) and _PEER_LOST.search(str(error)) is not None
+    return isinstance(error, RuntimeError) and _PEER_LOST.search(str(error)) is not None
 
 
 def _end_with_launcher() -> None:

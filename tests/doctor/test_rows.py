@@ -73,11 +73,8 @@ def test_a_command_that_hangs_is_ended(tmp_path, monkeypatch):
 def test_a_run_that_fails_without_any_fault_is_the_only_news(tmp_path, program, happened):
     with Bench(tmp_path, command=[sys.executable, "-c", f"import sys; {program}"]) as bench:
         [outcome] = outcomes(bench)
-    assert (outcome.number, outcome.passed, outcome.happened) == (
-        0,
-        False,
-        happened.format(folder=tmp_path / "undisturbed"),
-    )
+    assert (outcome.number, outcome.passed) == (0, False)
+    assert outcome.happened == happened.format(folder=tmp_path / "undisturbed")
 
 
 def test_whoever_stops_the_doctor_stops_its_runs(tmp_path):
