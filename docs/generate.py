@@ -230,7 +230,8 @@ def _commands_page() -> str:
 
 def _command(command: argparse.ArgumentParser) -> list[str]:
     actions = [action for action in command._actions if not isinstance(action, argparse._SubParsersAction)]
-    rows = [_row(_argument(action), action.help or "") for action in actions]
+    shown = [action for action in actions if action.help != argparse.SUPPRESS]
+    rows = [_row(_argument(action), action.help or "") for action in shown]
     table = ["| argument | meaning |", "| --- | --- |", *rows]
     return [command.description or "", "", *table, "", "```text", command.epilog or "", "```", ""]
 

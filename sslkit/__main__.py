@@ -82,4 +82,10 @@ def _silence_stdout() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_code = main()
+    if "WORLD_SIZE" in os.environ:
+        # One of several processes: torch's threads can abort it while Python is torn down, and nothing is left to do.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(exit_code)
+    sys.exit(exit_code)

@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--step-timeout", type=seconds, metavar="S", help="seconds for a step (120; no limit for one process)"
     )
-    parser.add_argument("--retries", type=count, metavar="N", default=0, help="starts after a crash (0)")
+    parser.add_argument("--retries", type=count, metavar="N", default=0, help="fresh starts after a crash (0)")
     parser.add_argument("--slurm", metavar="OPTIONS", help='submit it as a SLURM job: "partition=gpu time=24:00:00"')
     parser.add_argument("--exchange", type=Path, help=argparse.SUPPRESS)  # this is a rank of a launcher
     parser.add_argument("--fault", action="append", default=[], help=argparse.SUPPRESS)  # see sslkit.faults
@@ -89,13 +89,18 @@ def _run(arguments: argparse.Namespace) -> int:
         start_timeout=arguments.start_timeout,
         step_timeout=arguments.step_timeout,
     )
-    if info.complete:
+    if info.complete and os.environ.get("RANK", "0") == "0":
         console.say(f"{info.folder} is complete: its scores are in {info.folder / 'summary.json'}")
     return 0
 
 
 def _launch(arguments: argparse.Namespace) -> int:
     """Start processes that run it, or have SLURM start them."""
+    from sslkit.errors import RunError
+
+    if os.name != "posix":
+        raise RunError("several processes, retries and SLURM need Linux or macOS; leave --nproc and --retries out")
+
     from sslkit.launch.batches import require_divisible
     from sslkit.launch.local import Launch, command_of, supervise
     from sslkit.recipe.merge import load_document
@@ -139,8 +144,6 @@ def _place(arguments: argparse.Namespace) -> Place:
     from sslkit.launch.meeting import Place
 
     nodes, node, rendezvous = arguments.nodes, arguments.node_rank, arguments.rendezvous
-    if os.name != "posix":
-        raise RunError("several processes, retries and SLURM need Linux or macOS; leave --nproc and --retries out")
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RunError("WORLD_SIZE is set: torchrun or the like has started this process; leave --nproc and so on out")
     if not arguments.nproc or not nodes:

@@ -232,7 +232,8 @@ def _retire(folder: Path, step: int, newest: Path) -> None:
     for old in older[KEEP - 1 :]:
         try:
             fault("checkpoint.retire", step=step)
-            shutil.rmtree(old)
+            leftover = old.rename(folder / f".tmp-{old.name}")  # a kill must not leave half of it under its name
+            shutil.rmtree(leftover)
         except OSError as error:
             logger.warning("the old checkpoint %s could not be deleted: %s", old, error.strerror)
 

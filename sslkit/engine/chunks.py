@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import BadImage
 from sslkit.engine.interfaces import Dataset, Views
-from sslkit.engine.loader import Noted, at, between, ignore_stops  # noqa: F401 until features takes `loaded`
+from sslkit.engine.loader import Noted, at, between
 from sslkit.engine.order import Indices
 from sslkit.engine.randomness import Keys
 from sslkit.errors import DataError, SslkitError

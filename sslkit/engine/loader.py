@@ -107,7 +107,7 @@ def loaded(
         items,
         num_workers=workers,
         timeout=min(_POLL_SECONDS, timeout_seconds) if workers else 0,
-        worker_init_fn=functools.partial(_start, places, armed(), os.getpid() if _is_main_thread() else None),
+        worker_init_fn=functools.partial(_start, places, armed(), os.getpid(), _is_main_thread()),
         **options,
     )
     watched = _Watched(iter(loader), images, places, timeout_seconds)
@@ -270,25 +270,28 @@ def _is_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _start(places: Tensor, faults: Sequence[str], parent: int | None, worker: int) -> None:
+def _start(places: Tensor, faults: Sequence[str], parent: int, by_main_thread: bool, worker: int) -> None:
     """Prepare a loader process."""
     global _here
     _here = places.numpy()[worker : worker + 1]
     for text in () if armed() else faults:  # a forked process has them already
         arm(text)
-    ignore_stops()
-    if parent is not None and sys.platform == "linux":
-        _end_with(parent)
+    _ignore_stops()
+    _end_with(parent, by_main_thread)
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent ends: torch looks for that between images only, not while one hangs."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent and multiprocessing.get_start_method() != "forkserver":  # it has ended already
+def _end_with(parent: int, by_main_thread: bool) -> None:
+    """End this process when its parent ends.
+
+    torch looks for that too, but between images only, which never comes while one hangs, and not if it has ended already.
+    """
+    if by_main_thread and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent and multiprocessing.get_start_method() != "forkserver":
         os._exit(1)
 
 
-def ignore_stops(worker: int = 0) -> None:
+def _ignore_stops() -> None:
     """Leave stop signals, which a scheduler sends to a whole group, to the main process: it still needs its loader.
 
     A second one ends the worker, or a main process that has to terminate it would wait for ever.

@@ -1,9 +1,9 @@
 """Which plugins are installed, and what each contributes or why it cannot.
 
 Enters: entry points of group `sslkit`, files that a recipe lists under `plugins`. Leaves: a `Registry` with one
-row per plugin; a broken plugin is a row with its reason and harms nobody. Called by every command that names
-components. Not pluggy's own loader: that one stops at the first broken plugin and skips a second owner of a
-name silently, and in a shared manager one plugin's misspelt hook fails the others.
+row per plugin, imported when it is asked for; a broken plugin is a row with its reason and harms nobody. Called by
+every command that names components. Not pluggy's own loader: that one stops at the first broken plugin and skips a
+second owner of a name silently, and in a shared manager one plugin's misspelt hook fails the others.
 """
 
 from __future__ import annotations

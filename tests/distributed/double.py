@@ -120,7 +120,12 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
         method, data, Shifts(), sgd, epochs=1, batch_size=batch_size, learning_rate=0.05, weight_decay=1e-3,
         micro_batch_size=micro_batch_size, workers=0,
     )  # fmt: skip
-    stepper = pretraining.stepper
+    return steps_of(pretraining, STEPS)
+
+
+def steps_of(pretraining, count):
+    """Do some steps; return losses, the gradients of every parameter, and all weights and buffers."""
+    method, stepper = pretraining.method, pretraining.stepper
     losses, gradients = [], []
 
     def note(progress):
@@ -128,7 +133,7 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
 
     method.after_backward = note
     method.train()
-    for step, raw in enumerate(pretraining.batches.stream(0, STEPS)):
-        _, metrics = stepper.step(raw, Progress(step, 4, 4))
+    for step, raw in enumerate(pretraining.batches.stream(0, count)):
+        _, metrics = stepper.step(raw, Progress(step, count + 1, count + 1))
         losses.append(metrics["loss"].double())
     return losses, gradients, dict(method.state_dict())

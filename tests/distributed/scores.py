@@ -1,15 +1,19 @@
-"""Evaluations of untrained weights, on data whose images several ranks share."""
+"""Evaluations of untrained weights, and a short training, on data whose images several ranks share."""
 
 from __future__ import annotations
 
-import logging
-
+import numpy as np
 import torch
-from double import Network, head_of
+from double import Network, Shifts, head_of
+from sslkit_simclr import NTXent
 
-from sslkit import FrozenModel, ImageFolder, Shapes, embed_folder, evaluate, knn, linear
+from sslkit import FrozenModel, ImageFolder, JointEmbedding, Shapes, embed_folder, evaluate, knn, linear
+from sslkit.builtin.optimizers.sgd import sgd
+from sslkit.engine.assemble import assemble
 from sslkit.engine.bad_images import BadImages
 from sslkit.engine.distributed import rank
+from sslkit.engine.pretrain import train
+from sslkit.registry.hookspecs import callback_manager
 
 
 def model_of():
@@ -28,7 +32,6 @@ def of_files(folder, notes):
     model.bad_images = BadImages()
     if rank() == 0:
         model.bad_images.keep_in(notes)
-    logging.getLogger("sslkit").setLevel(logging.ERROR)
     return scores(ImageFolder(folder, on_bad_image="replace", max_bad_fraction=0.5), model)
 
 
@@ -41,3 +44,26 @@ def scores(data, model):
 def embedded(folder):
     """Return paths, features and bad images of a folder without labels."""
     return tuple(embed_folder(model_of(), folder))
+
+
+class FileShifts(Shifts):
+    """The same views of images that are read one by one."""
+
+    whole_images = False
+
+    def prepare(self, image, draws):
+        return (torch.from_numpy(np.array(image)).permute(2, 0, 1).unsqueeze(0),)
+
+
+def trained_on(folder, notes):
+    """Pretrain for two epochs on image files, some of them broken; return the weights."""
+    torch.manual_seed(0)
+    method = JointEmbedding(Network(norm=True), head_of(), NTXent(temperature=0.5))
+    data = ImageFolder(folder, on_bad_image="replace", max_bad_fraction=0.5)
+    pretraining = assemble(
+        method, data, FileShifts(), sgd, epochs=2, batch_size=8, learning_rate=0.01, workers=0
+    )  # fmt: skip
+    if rank() == 0:
+        pretraining.bad_images.keep_in(notes)
+    train(pretraining, callback_manager([]))
+    return dict(method.state_dict())

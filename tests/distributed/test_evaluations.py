@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from scores import embedded, of_files, of_table
+from scores import embedded, of_files, of_table, trained_on
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,13 @@ def files(tmp_path_factory):
             place.mkdir(parents=True, exist_ok=True)
             pixels = rng.integers(0, 128, (16, 16, 3), dtype=np.uint8) + 60 * np.uint8(number % 2)
             Image.fromarray(pixels).save(place / f"{number:02}.png")
-    for name in ("train/a/05_broken.png", "test/a/04_broken.png", "test/b/09_broken.png", "test/b/20_broken.png"):
+    for name in (
+        "train/a/05_broken.png",
+        "train/b/10_broken.png",
+        "test/a/04_broken.png",
+        "test/b/09_broken.png",
+        "test/b/20_broken.png",
+    ):
         (folder / name).write_bytes(b"no image")
     return folder
 
@@ -55,7 +61,7 @@ def test_files_among_which_some_are_broken_too_and_each_of_those_is_listed_once(
     require_same(ranks(size, of_files, files, tmp_path / "many"), expected)
     lists = [(tmp_path / name / "bad_images.jsonl").read_text().splitlines() for name in ("one", "many")]
     assert sorted(lists[0]) == sorted(lists[1])
-    assert len({json.loads(line)["path"] for line in lists[1]}) == len(lists[1]) == 4
+    assert len({json.loads(line)["path"] for line in lists[1]}) == len(lists[1]) == 5
 
 
 def test_three_images_on_four_ranks(ranks):
@@ -74,3 +80,14 @@ def test_a_folder_of_fewer_images_than_ranks_is_embedded(ranks, files, tmp_path)
         assert np.allclose(other[2], z, atol=1e-5)
         assert other[3] == bad
         assert len(bad) == 1
+
+
+def test_training_replaces_the_same_broken_files_and_lists_each_once(ranks, files, tmp_path):
+    for name in ("one", "many"):
+        (tmp_path / name).mkdir()
+    expected = trained_on(files, tmp_path / "one")
+    for weights in ranks(2, trained_on, files, tmp_path / "many"):
+        assert all(torch.allclose(weights[name], expected[name], rtol=1e-6, atol=1e-5) for name in expected)
+    lists = [(tmp_path / name / "bad_images.jsonl").read_text().splitlines() for name in ("one", "many")]
+    assert sorted(lists[0]) == sorted(lists[1])
+    assert len({json.loads(line)["path"] for line in lists[1]}) == len(lists[1]) == 2

@@ -49,6 +49,7 @@ def test_row_22_neither_do_constant_falling_and_slowly_rising_losses(losses, cap
 
 def test_row_22_rounding_on_a_flat_curve_is_no_spike(caplog):
     assert looked(4.2 + 1e-6 * np.random.default_rng(0).normal(size=500), caplog) == []
+    assert looked([4.2] * 60 + [4.2001] * 60, caplog) == []
 
 
 def test_row_22_a_spike_is_told_with_step_range_and_images(caplog):

@@ -186,11 +186,18 @@ def test_row_20_slow_images_are_waited_for():
     assert len(list(stream(Photos(slow), timeout=5.0))) == 4
 
 
-def test_row_20_a_process_that_hangs_unnoticed_does_not_outlive_the_stream(monkeypatch):
+def test_row_20_a_process_that_hangs_unnoticed_does_not_outlive_the_stream(monkeypatch, tmp_path):
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.5)  # how long torch waits for each
+
+    def hang_here():
+        (tmp_path / "hangs").touch()
+        hang()
+
     second = Order(0, 256, 64).indices(1)
-    batches = stream(Photos({second[0]: hang}))
+    batches = stream(Photos({second[0]: hang_here}))
     next(batches)
+    while not (tmp_path / "hangs").exists():
+        time.sleep(0.01)
     workers = multiprocessing.active_children()
     batches.close()
     for worker in workers:

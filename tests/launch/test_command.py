@@ -1,5 +1,6 @@
 """`sslkit run --nproc` and its flags, up to the point where processes start."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from sslkit import __main__, faults
 from sslkit.launch import local
+from sslkit.launch.exchange import read_reports
 from sslkit.launch.meeting import Place
 
 MANY = "--nodes 2 --node-rank 1 --rendezvous meet"
@@ -71,7 +73,7 @@ def test_one_process_is_this_one(light, monkeypatch, tmp_path):
             arguments.run(arguments)
 
 
-def test_a_batch_that_cannot_be_split_is_refused_with_its_place(capsys, light):
+def test_a_batch_that_cannot_be_split_is_refused_with_its_place(capsys, launched, light):
     path = light("batch_size = 4", "batch_size = 10\nmicro_batch_size = 2")
     assert __main__.main(["run", str(path), "--nproc", "2", *MANY.split()]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -121,6 +123,23 @@ def test_a_recipe_is_checked_before_it_waits_in_a_queue(capsys, light, cluster, 
     line = mistake(capsys, light("epochs = 2", "epohcs = 2\nepochs = 2"), "--slurm", "", "--into", tmp_path / "run")
     assert "epohcs: unknown key" in line
     assert not (tmp_path / "run").exists()
+
+
+def test_a_rank_tells_its_mistake_to_the_launcher_only(tmp_path):
+    line = [sys.executable, "-m", "sslkit", "run", "lost.toml", "--exchange", str(tmp_path)]
+    process = subprocess.Popen(
+        line,
+        stdin=subprocess.PIPE,  # held open, as a launcher does
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=os.environ | {"RANK": "1", "WORLD_SIZE": "2"},
+        start_new_session=True,
+    )
+    assert (process.wait(60), process.stdout.read()) == (2, b"")
+    process.stdin.close()
+    (report,) = read_reports(tmp_path).values()
+    assert (report.rank, report.code, report.lines) == (1, 2, ["lost.toml: there is no such file"])
+    assert not report.consequence
 
 
 def test_the_launcher_loads_no_torch(light, tmp_path):

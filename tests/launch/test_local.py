@@ -93,10 +93,19 @@ def test_row_15_a_consequence_is_not_shown_instead_of_the_cause(supervised, capf
     assert "rank 0" not in shown
 
 
+def test_a_loader_that_waits_in_vain_is_no_consequence(supervised, capfd):
+    body = """
+    time.sleep(0.3 * rank)
+    raise RuntimeError("DataLoader timed out after 300 seconds" if rank else "Connection closed by peer")
+    """
+    assert supervised(body) == 1
+    assert "rank 1 of 2: RuntimeError: DataLoader timed out" in capfd.readouterr().err.splitlines()[-1]
+
+
 def test_row_15_an_error_raised_for_a_consequence_is_one_too(supervised, capfd):
     body = """
     if rank == 0:
-        try: raise RuntimeError("gloo: timed out")
+        try: raise RuntimeError("Timed out waiting 300000ms")
         except RuntimeError as error: raise DataError("the others are not there") from error
     time.sleep(0.3)
     os.kill(os.getpid(), signal.SIGSEGV)

@@ -17,11 +17,15 @@ RUN = """
 import os, signal, sys, time
 from pathlib import Path
 into = Path(sys.argv[sys.argv.index("--into") + 1])
+node = sys.argv[sys.argv.index("--node-rank") + 1] if "--node-rank" in sys.argv else "0"
 told = []
 def listen():
     for number in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, lambda number, frame: told.append(signal.Signals(number).name))
-    (into / f"listening-{os.environ.get('SLURM_RESTART_COUNT', 0)}").touch()
+    start = os.environ.get("SLURM_RESTART_COUNT", 0)
+    while node == "0" and "--node-rank" in sys.argv and not (into / f"listening-{start} on 1").exists():
+        time.sleep(0.01)
+    (into / (f"listening-{start}" if node == "0" else f"listening-{start} on {node}")).touch()
 def wait_for_a_stop():
     listen()
     while not told: time.sleep(0.01)
@@ -90,7 +94,7 @@ def test_signals_while_the_run_stops_do_not_hide_its_exit_code(submitted, shell,
     sys.exit(75)
     """
     submitted(body)
-    for name in ("SIGUSR1", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGUSR1", "SIGUSR1", "SIGTERM"):
         shell(name, tmp_path / "run")
         time.sleep(0.1)
     assert ended() == (0, 2)
@@ -138,7 +142,6 @@ def test_odd_names_and_a_bare_environment(submitted, ended, tmp_path, monkeypatc
 
 def test_several_machines_meet_in_a_fresh_folder_at_every_start(submitted, shell, ended, tmp_path):
     body = """
-    node = sys.argv[sys.argv.index("--node-rank") + 1]
     folder = Path(sys.argv[sys.argv.index("--rendezvous") + 1])
     (into / f"{folder.parent.name} {folder.name} {node}").touch()
     if "SLURM_RESTART_COUNT" not in os.environ:

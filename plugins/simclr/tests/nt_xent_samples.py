@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from sslkit_simclr import NTXent
 
+from sslkit import Batch, JointEmbedding, Progress
+
 OPTIONS = [
     {},
     {"normalise": False},
@@ -61,11 +63,13 @@ def some_labels(size):
 
 
 def weighted(views, weight, labels, options):
-    """Loss, metrics and the gradient of a weight that all projections come from, as from a network."""
+    """Loss, metrics and the gradient of a weight that all projections come from, by way of the default method."""
     weight = weight.clone().requires_grad_()
-    output = NTXent(**options)([view @ weight for view in views], labels)
-    (gradient,) = torch.autograd.grad(output.loss, weight)
-    return output.loss.detach(), gradient, output.metrics
+    method = JointEmbedding(torch.nn.Identity(), None, NTXent(**options))
+    batch = Batch(views, torch.arange(len(labels)), labels, Progress(0, 1, 1))
+    loss, metrics = method.loss([view @ weight for view in views], batch)
+    (gradient,) = torch.autograd.grad(loss, weight)
+    return loss.detach(), gradient, metrics
 
 
 def check_ranks(rank, folder, cases):
