@@ -6,8 +6,8 @@ ResNet-18 at 32 pixels, in turns, medians; on a CPU one thread and its processor
 
 Memory: how much more the process takes at its peak in a step of N images than in a step of 64, N = 256 to 4096 in
 micro-batches of 64, each N in a process of its own; beside it, the batch at once. The small ResNet of the quickstart at
-32 pixels. What is kept of every image whatever the backbone, is its pixels as uint8 and a few vectors as long as h.
-Goal: an image more costs at most 5 % of what it costs at once. On a CUDA card: the allocator's own figures, and a step
+32 pixels. What is kept of every image, whatever the backbone, is its pixels as uint8 and a few vectors as long as h.
+Goal: an image more costs at most 2 % of what it costs at once. On a CUDA card: the allocator's own figures, and a step
 of ResNet-50 at 224 pixels with 4096 images.
 """
 
@@ -55,8 +55,9 @@ def pretraining_of(
     pretraining.method.train()
     indices = torch.arange(batch_size)
     draws = torch.from_numpy(views.draw(sample_keys(0, 0, indices.numpy())))
-    raw = RawBatch((images.unsqueeze(1).to(DEVICE),), draws.to(DEVICE), -torch.ones_like(indices), indices)
-    return pretraining, raw
+    raw = RawBatch((images.unsqueeze(1),), draws, -torch.ones_like(indices), indices)
+    on_device = (raw.groups[0].to(DEVICE),), *(tensor.to(DEVICE) for tensor in raw[1:])
+    return pretraining, RawBatch(*on_device)
 
 
 def accumulated(pretraining: Pretraining, raw: RawBatch, micro_batch_size: int) -> None:
@@ -124,22 +125,20 @@ def _peak() -> int:
 def memory() -> Iterator[dict[str, Any]]:
     """Yield the peaks of all sizes, and what an image more costs."""
     per_image = {}
-    for name, micro_batch_size, sizes in (
-        ("in micro-batches of 64", MEMORY_MICRO_BATCH, SIZES),
-        ("at once", None, SIZES[:2]),
-    ):
+    ways = {"in micro-batches of 64": (MEMORY_MICRO_BATCH, SIZES), "at once": (0, SIZES[:2])}
+    for name, (micro_batch_size, sizes) in ways.items():
         # Freed memory goes back at once: the peak is that of what lives.
         environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
         peaks = {}
         for size in sizes:
-            command = [sys.executable, __file__, "--peak", str(size), str(micro_batch_size or 0)]
+            command = [sys.executable, __file__, "--peak", str(size), str(micro_batch_size)]
             done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
             peaks[size] = float(done.stdout)
         yield from figures(f"peak above a step of 64, {name}", {f"N = {size}": peaks[size] for size in sizes}, "MiB")
         per_image[name] = (peaks[sizes[-1]] - peaks[sizes[0]]) / (sizes[-1] - sizes[0])
     yield from figures("an image more", per_image, "MiB")
     cut, at_once = per_image.values()
-    yield goal("an image more: in micro-batches / at once", cut / at_once, at_most=0.05)
+    yield goal("an image more: in micro-batches / at once", cut / at_once, at_most=0.02)
 
 
 def largest() -> Iterator[dict[str, Any]]:

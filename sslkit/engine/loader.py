@@ -102,7 +102,7 @@ def loaded(
     Raises:
         LoaderDied: A process was killed or crashed, or no item came in time.
     """
-    places = torch.full((workers,), _NOWHERE, dtype=torch.int64).share_memory_()
+    places = torch.full((workers,), _NOWHERE, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
     loader = DataLoader(
         items,
         num_workers=workers,
@@ -212,7 +212,8 @@ class _Watched:
 
     def _let_die(self) -> None:
         """Wait until a process that is about to end has ended: first it closes its connections, one after the other."""
-        closed = wait([process.sentinel for process in self._processes], _DYING_SECONDS)
+        sentinels = [process.sentinel for process in self._processes]
+        closed = wait(sentinels, _DYING_SECONDS) if sentinels else ()
         for process in self._processes:
             if process.sentinel in closed:
                 process.join(_DYING_SECONDS)
@@ -283,7 +284,7 @@ def _start(places: Tensor, faults: Sequence[str], parent: int, by_main_thread: b
 def _end_with(parent: int, by_main_thread: bool) -> None:
     """End this process when its parent ends.
 
-    torch looks for that too, but between images only, which never comes while one hangs, and not if it has ended already.
+    torch looks for that too, but between images only, so not while one hangs, and not if the parent has ended already.
     """
     if by_main_thread and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -45,7 +45,8 @@ while [ "$again" ]; do
 done
 [ "$told" != USR1 ] || [ "$code" -le 128 ] || code={stopped}
 if [ "$code" -eq {stopped} ] && [ "$told" != TERM ]; then
-  exec {scontrol} requeue "$SLURM_JOB_ID"
+  {scontrol} requeue "$SLURM_JOB_ID" && exit
+  echo "not put back into the queue; to go on:" sbatch {script} >&2
 fi
 exit "$code"
 """
@@ -68,7 +69,8 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     Raises:
         RunError: There is no sbatch, it refused the job, or the folder holds something else.
     """
-    sbatch, scontrol, srun = map(_tool, ("sbatch", "scontrol", "srun"))
+    sbatch = _tool("sbatch")
+    srun = _tool("srun") if nodes > 1 else None
     extra = _options(options)
     into = (into or new_folder(runs, name)).resolve()
     hidden = into / ".slurm"
@@ -84,8 +86,9 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     script = _SCRIPT.format(
         directives="\n".join(f"#SBATCH {shlex.join(line)}" for line in directives if line),
         folder=shlex.quote(str(Path.cwd())),
-        command=_command([*_without_slurm(words), "--into", str(into)], hidden, srun if nodes > 1 else None),
-        scontrol=shlex.quote(scontrol),
+        command=_command([*_without_slurm(words), "--into", str(into)], hidden, srun),
+        scontrol=shlex.quote(shutil.which("scontrol") or "scontrol"),
+        script=shlex.quote(str(hidden / "job.sh")),
         stopped=STOPPED,
     )
     hidden.mkdir(parents=True, exist_ok=True)

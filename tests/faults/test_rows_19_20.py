@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
-from sslkit import uniforms
+from sslkit import run, uniforms
 from sslkit.engine.batches import Batches, Source
 from sslkit.engine.loader import LoaderDied
 from sslkit.engine.order import Order
@@ -157,6 +158,31 @@ def test_row_19_the_fault_point_kills_a_loader_process(method):
             list(stream(Photos(), workers=1, steps=4))
     finally:
         multiprocessing.set_start_method(context, force=True)
+
+
+def test_row_19_a_checkpoint_is_saved_first_and_the_run_goes_on_bit_for_bit(recipe_file, tmp_path):
+    for number in range(70):
+        path = tmp_path / "photos" / f"{number:02d}.png"
+        path.parent.mkdir(exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+    recipe = recipe_file()
+    text = recipe.read_text().partition("[[evaluate]]")[0]
+    shapes = text[text.index("[pretrain.data]") : text.index("[pretrain.views]")]
+    folder = f"[pretrain.data]\nname = 'builtin.image_folder'\nfolder = '{path.parent}'\n"
+    recipe.write_text(text.replace(shapes, folder))
+    order = Order(0, 70, 16)
+    first_epoch = {index for step in range(4) for index in order.indices(step).tolist()}
+    index = next(index for step in (7, 6, 5) for index in order.indices(step).tolist() if index not in first_epoch)
+    arm(f"loader.read:kill@{index}")
+    with pytest.raises(LoaderDied, match=rf"SIGKILL.*/photos/{index:02d}\.png"):
+        run(recipe, into=tmp_path / "run", workers=1, overrides=["pretrain.checkpoint_every_epochs=2"])
+    (saved,) = (tmp_path / "run" / "checkpoints").glob("step-*")
+    assert 0 < int(saved.name.removeprefix("step-")) < 8
+    disarm()
+    parts, whole = (run(recipe, into=tmp_path / name, workers=1).folder for name in ("run", "whole"))
+    files = [load_file(folder / "backbone.safetensors") for folder in (parts, whole)]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in files[1])
 
 
 def test_row_19_without_loader_processes_nothing_changes():

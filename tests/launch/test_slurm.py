@@ -197,13 +197,22 @@ def test_what_cannot_be_submitted_is_one_line(submitted, tmp_path, options, reas
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("missing", ["sbatch", "scontrol", "srun"])
+@pytest.mark.parametrize("missing", ["sbatch", "srun"])
 def test_a_missing_tool_is_named_before_anything_is_written(submitted, cluster, tmp_path, missing, monkeypatch):
     (cluster.parent / missing).unlink()
     monkeypatch.setenv("PATH", str(cluster.parent))
     with pytest.raises(RunError, match=f"{missing} is not on the PATH"):
         submitted("pass", nodes=2)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_job_that_cannot_be_requeued_says_how_to_go_on(submitted, shell, ended, cluster, tmp_path):
+    (cluster.parent / "scontrol").unlink()
+    submitted("wait_for_a_stop(); sys.exit(75)")
+    shell("USR1", tmp_path / "run")
+    assert ended() == (75, 1)
+    (output,) = (tmp_path / "run" / ".slurm").glob("output-*.txt")
+    assert f"to go on: sbatch {tmp_path}/run/.slurm/job.sh" in output.read_text()
 
 
 def test_without_a_folder_one_is_named_at_once(submitted, ended, tmp_path):
