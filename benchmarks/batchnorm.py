@@ -1,9 +1,9 @@
 """What does BatchNorm over all ranks cost? `python benchmarks/batchnorm.py`, a minute.
 
 The training step of SimCLR with ResNet-18 at 32 pixels in two processes: with sslkit's BatchNorm across ranks, beside
-BatchNorm that takes each rank's own statistics, in turns in the same processes, medians of wall time. On CPUs over gloo,
-two processes with one thread each; with two CUDA cards over NCCL, and beside torch's own SyncBatchNorm, which refuses
-CPUs. Goal on CUDA: no slower than torch's. On CPUs a figure only: over a loopback it says little about a network.
+BatchNorm that takes each rank's own statistics, in turns in the same processes, medians of wall time. On CPUs over
+gloo, two processes with one thread each; with two CUDA cards over NCCL, and beside torch's own SyncBatchNorm, which
+refuses CPUs. Goal on CUDA: no slower than torch's. On CPUs a figure only: it says little about a network.
 """
 
 from __future__ import annotations

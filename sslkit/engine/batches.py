@@ -22,7 +22,7 @@ from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
 from sslkit.engine.chunks import CHUNK, Chunk, Chunks, require_one_shape
 from sslkit.engine.distributed import World, rank, world_size
 from sslkit.engine.interfaces import Data, Dataset, Views
-from sslkit.engine.loader import WORKER_TIMEOUT_SECONDS, loaded
+from sslkit.engine.loader import loaded
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys
 from sslkit.errors import DataError, RunError, SslkitError
@@ -112,7 +112,7 @@ class Batches:
         workers: Loader processes; 0 loads in this process; ignored with a resident table.
         bad_images: Takes note of those that cannot be read.
         image_bytes: Of one prepared image: with it, workers prepare no more ahead than shared memory holds.
-        timeout_seconds: How long a worker may take before the images that all of them are at are named.
+        timeout_seconds: How long a worker may take before the images that all of them are at are named; None chooses.
 
     Raises:
         RunError: The shared memory does not hold one chunk per worker.
@@ -128,7 +128,7 @@ class Batches:
         workers: int = 0,
         bad_images: BadImages | None = None,
         image_bytes: int = 1,
-        timeout_seconds: float = WORKER_TIMEOUT_SECONDS,
+        timeout_seconds: float | None = None,
     ) -> None:
         self._source = source
         self._bad_images = bad_images or BadImages()

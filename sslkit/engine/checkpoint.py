@@ -98,8 +98,8 @@ def _write(
     skeletons = {}
     for name in _PARTS:
         tensors, skeletons[name] = flatten(parts.get(name, {}))
-        if name != "callbacks" and (path := first_not_finite(tensors)) is not None:
-            raise NonFiniteError(f"{name}{path} is not finite at step {step:,}")
+        if name != "callbacks" and (bad := first_not_finite(tensors)) is not None:
+            raise NonFiniteError(f"{name}{bad} is not finite at step {step:,}")
         save_file(tensors, folder / f"{name}.safetensors")
         if name == _PARTS[0]:
             fault("checkpoint.write", step=step)

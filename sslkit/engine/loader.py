@@ -27,15 +27,17 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from sslkit.engine.distributed import world_size
 from sslkit.engine.interfaces import Dataset
 from sslkit.engine.stops import STOP_SIGNALS
 from sslkit.errors import RunError
 from sslkit.faults import arm, armed, fault
 from sslkit.text import one_line
 
-WORKER_TIMEOUT_SECONDS: Final = 300.0
+TIMEOUT_SECONDS: Final = 300.0
 """How long to wait for images: a dead network mount must not hang a run for ever."""
 
+_TIMEOUT_OF_RANKS: Final = 100.0  # below what `watch` gives a step: the rank that waits is to name the image first
 _POLL_SECONDS: Final = 5.0  # between looks at the processes where no signal tells of a death
 _PR_SET_PDEATHSIG: Final = 1  # Source: prctl(2); sent when the thread ends that started this process
 _DYING_SECONDS: Final = 1.0
@@ -82,12 +84,17 @@ class Noted:
         return self._dataset[index]
 
 
+def patience() -> float:
+    """Return how long to wait for images, in seconds: shorter where other ranks wait as well."""
+    return TIMEOUT_SECONDS if world_size() == 1 else _TIMEOUT_OF_RANKS
+
+
 def loaded(
     items: TorchDataset[Any],
     images: Dataset,
     *,
     workers: int,
-    timeout_seconds: float = WORKER_TIMEOUT_SECONDS,
+    timeout_seconds: float | None = None,
     **options: Any,
 ) -> Generator[Any, None, None]:
     """Yield what loader processes prepare; close the generator to end them.
@@ -96,12 +103,13 @@ def loaded(
         items: Prepares one item, or one batch of them; reads through `Noted`, and calls `between` in the end.
         images: What the noted positions belong to.
         workers: Processes; 0 prepares in this one.
-        timeout_seconds: How long to wait for an item.
+        timeout_seconds: How long to wait for an item; None takes `patience`.
         **options: Of torch's `DataLoader`.
 
     Raises:
         LoaderDied: A process was killed or crashed, or no item came in time.
     """
+    timeout_seconds = patience() if timeout_seconds is None else timeout_seconds
     places = torch.full((workers,), _NOWHERE, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
     loader = DataLoader(
         items,

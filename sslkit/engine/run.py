@@ -23,24 +23,24 @@ import torch
 
 from sslkit.engine.artifact import save_artifact
 from sslkit.engine.build import Build, build
-from sslkit.engine.continuation import compared, require_nothing_new, require_same_recipe
-from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on_first, rank, wait_for_all, world_size
+from sslkit.engine.continuation import compared
+from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on_first, rank, wait_for_all
 from sslkit.engine.environment import choose_device, note_environment, plugin_versions
 from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.log import collecting
+from sslkit.engine.opening import find_run, open_folder, write_recipe
+from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
 from sslkit.errors import NonFiniteError, RunError
 from sslkit.faults import fault
-from sslkit.lock import locked
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
-from sslkit.recipe.write import resolved_toml
 from sslkit.registry.hookspecs import callback_manager
-from sslkit.run_folder import new_folder, read_json, require_writable, write_json, write_text
+from sslkit.run_folder import require_writable, write_json, write_text
 from sslkit.text import one_line
 
 logger = logging.getLogger("sslkit")
@@ -132,20 +132,23 @@ def run(
         joined(chosen, rendezvous=meeting, timeout_seconds=start_timeout),
         contextlib.ExitStack() as held,
     ):
-        found = on_first(lambda: _found(recipe, into, held))
+        found = on_first(lambda: find_run(recipe, into, held))
         if into is not None and found == "complete":
             return RunInfo(recipe.name, into, recipe, chosen, [], complete=True)
         built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
         if compile_views:
             _compile_views(built, chosen)
-        folder = on_first(lambda: _opened_folder(recipe, runs, into, held, is_ours=found == "begun"))
-        info = RunInfo(recipe.name, folder, recipe, chosen, _plan(recipe, built, chosen), compiled_views=compile_views)
+        folder = on_first(lambda: open_folder(recipe, runs, into, held, is_ours=found == "begun"))
+        info = RunInfo(
+            recipe.name, folder, recipe, chosen, outline(recipe, built, chosen), compiled_views=compile_views
+        )
         callbacks: list[Any] = []
         if rank() == 0:
             log.write_to(folder / "log.txt")
             if meeting is not None:
                 write_text(meeting / "run", str(folder.resolve()))
-            _write_start(info, built, Path(data_root or "."))
+            write_recipe(folder, recipe, built.derived, Path(data_root or "."))
+            note_environment(folder, recipe, chosen, compiled_views=compile_views)
             callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
         fault("run.start")
         if step_timeout is None and world.size > 1:
@@ -154,28 +157,6 @@ def run(
         watch = Watch(step_timeout, long_seconds=start_timeout, stacks=stacks)
         _execute(info, built, _hooks(recipe, callbacks), stops, watch)
     return info
-
-
-def _found(recipe: Recipe, folder: Path | None, held: contextlib.ExitStack) -> str:
-    """Take the folder if it exists and hold it; return whether it is "new", "begun" or "complete"."""
-    if folder is None or not folder.exists():
-        return "new"
-    held.enter_context(locked(folder))
-    require_same_recipe(recipe, folder)
-    if not _is_finished(folder):
-        return "begun"
-    require_nothing_new(recipe, folder)
-    return "complete"
-
-
-def _opened_folder(recipe: Recipe, runs: Path, into: Path | None, held: contextlib.ExitStack, *, is_ours: bool) -> Path:
-    """Create the run's folder and hold it, unless it is held already."""
-    folder = new_folder(runs, recipe.name) if into is None else into
-    if not is_ours:
-        folder.mkdir(parents=True, exist_ok=True)
-        held.enter_context(locked(folder))
-        require_same_recipe(recipe, folder)  # somebody may have begun another run there in the meantime
-    return folder
 
 
 def _compile_views(built: Build, device: torch.device) -> None:
@@ -311,61 +292,6 @@ def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
         return callback_manager([])
     jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
     return callback_manager([jsonl, *callbacks])
-
-
-def _plan(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str, str]]:
-    """Return what will happen, in rows for a reader."""
-    rows = [("recipe", f"{recipe.name} ({recipe.source})")]
-    if (pretraining := built.pretraining) is not None and (plan := recipe.pretrain) is not None:
-        order = pretraining.order
-        parts = ("method", "backbone", "head", "objective", "views", "data", "optimizer")
-        for part in parts:
-            choice = getattr(plan, part)
-            if choice is not None:
-                rows.append((part, choice.component.name))
-        backbone = pretraining.method.backbone
-        millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
-        channels, height, width = pretraining.view_shape
-        rows += [
-            ("images", f"{order.num_images:,}, views of {channels} x {height} x {width}"),
-            ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
-            ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
-            ("steps", f"{built.derived['total_steps']:,} = {plan.epochs} epochs of {order.steps_per_epoch:,}"),
-            ("images in memory", "yes, no loader" if pretraining.source.table is not None else
-             f"no, {pretraining.workers} loader processes"),
-        ]  # fmt: skip
-    evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
-    rows.append(("evaluations", evaluations or "none"))
-    where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
-    rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
-    return rows
-
-
-def _rate_rule(keys: Any, batch_size: int) -> str:
-    base = keys["learning_rate"]
-    return {
-        "none": "as given",
-        "linear": f"{base:g} x {batch_size} / 256",
-        "sqrt": f"{base:g} x sqrt({batch_size})",
-    }[keys["learning_rate_scaling"]]
-
-
-def _is_finished(folder: Path) -> bool:
-    summary = read_json(folder / "summary.json")
-    return summary is not None and summary.get("status") == "finished"
-
-
-def _write_start(info: RunInfo, built: Build, data_root: Path) -> None:
-    folder, recipe = info.folder, info.recipe
-    for plugin in recipe.plugins:
-        (folder / "plugins").mkdir(exist_ok=True)
-        shutil.copyfile(plugin, folder / "plugins" / plugin.name)
-    given = recipe.source.read_text(encoding="utf-8-sig")
-    overrides = "".join(f"# override: {one_line(override)}\n" for override in recipe.overrides)
-    write_text(folder / "resolved.toml", resolved_toml(recipe, built.derived, data_root))
-    if recipe.source.resolve().parent != folder.resolve():  # else it is the run's own resolved.toml, run again
-        write_text(folder / "recipe.toml", overrides + given)
-    note_environment(folder, recipe, info.device, compiled_views=info.compiled_views)
 
 
 def _write_status(info: RunInfo, status: str, reason: str) -> None:

@@ -54,6 +54,8 @@ def test_row_07_modules_that_changed_under_the_same_recipe_are_refused_tensor_by
 @pytest.mark.parametrize("name", sorted(path.name for path in GOLDEN.iterdir() if path.is_dir()))
 def test_row_08_a_checkpoint_of_every_format_so_far_is_read(name, tmp_path):
     shutil.copytree(GOLDEN / name, tmp_path / "checkpoints")
+    manifest = json.loads((tmp_path / "checkpoints" / "step-00000008" / "MANIFEST.json").read_text())
+    assert name == f"format-{manifest['format']}"
     parts, state = read_checkpoint(choose_checkpoint(tmp_path / "checkpoints"))
     weight = torch.arange(6.0).reshape(2, 3) / 4
     expected = {

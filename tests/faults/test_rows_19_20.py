@@ -17,10 +17,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sslkit import run, uniforms
+from sslkit import FrozenModel, run, uniforms
+from sslkit.engine import loader
 from sslkit.engine.batches import Batches, Source
 from sslkit.engine.loader import LoaderDied
 from sslkit.engine.order import Order
+from sslkit.engine.watch import STEP_SECONDS
 from sslkit.faults import arm, disarm
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="POSIX signals")
@@ -160,6 +162,19 @@ def test_row_19_the_fault_point_kills_a_loader_process(method):
         multiprocessing.set_start_method(context, force=True)
 
 
+def test_row_19_20_evaluations_are_watched_alike(monkeypatch):
+    class Data:
+        def __init__(self, does):
+            self.split = lambda name: Photos(does, count=300)
+
+    model = FrozenModel(torch.nn.Flatten(), input_size=4, workers=2)
+    with pytest.raises(LoaderDied, match=r"SIGKILL.*at /photos/77\.jpg"):
+        model.features(Data({77: die}), "test")
+    monkeypatch.setattr(loader, "TIMEOUT_SECONDS", 1.0)
+    with pytest.raises(LoaderDied, match=r"no images for 1 s: loader process \d is at /photos/77\.jpg"):
+        model.features(Data({77: hang}), "test")
+
+
 def test_row_19_a_checkpoint_is_saved_first_and_the_run_goes_on_bit_for_bit(recipe_file, tmp_path):
     for number in range(70):
         path = tmp_path / "photos" / f"{number:02d}.png"
@@ -199,6 +214,12 @@ def test_row_20_a_hanging_loader_process_is_named_with_its_image():
     assert said.startswith("no images for 1 s: loader process ")
     assert "is at /photos/77.jpg; see whether the disk or network mount answers there" in said
     assert said.count("loader process") == 1  # the idle one is not under suspicion
+
+
+def test_row_20_ranks_name_the_image_before_the_watch_on_their_steps_ends_them(monkeypatch):
+    assert loader.patience() == 300
+    monkeypatch.setattr(loader, "world_size", lambda: 2)
+    assert loader.patience() < STEP_SECONDS
 
 
 def test_row_20_all_that_hang_are_named():

@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sslkit import NonFiniteError, hookimpl, run
+from sslkit import FrozenModel, NonFiniteError, Normalisation, RunError, hookimpl, run, timm_backbone
 from sslkit.__main__ import main
+from sslkit.engine.artifact import component_card, save_artifact
 
 MILLION = """
 from sslkit import hookimpl
@@ -124,3 +125,40 @@ def test_row_21_temperatures_that_divide_by_nothing_are_refused_with_key_and_ran
     assert main(["check", str(path)]) == 2
     line = text.splitlines().index(f"temperature = {temperature}") + 1
     assert f"{path}:{line} pretrain.objective.temperature: {reason}" in capsys.readouterr().err
+
+
+@pytest.fixture
+def four_channels(tmp_path):
+    """Weights of a backbone for images of four channels, with the normalisation of four."""
+    torch.manual_seed(0)
+    backbone = timm_backbone(model="test_resnet", in_channels=4)
+    model = FrozenModel(backbone, input_size=32, normalisation=Normalisation((0.5,) * 4, (0.2,) * 4))
+    (tmp_path / "four").mkdir()
+    return save_artifact(tmp_path / "four", model, backbone=component_card("builtin.timm", {"model": "test_resnet"}))
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_weights_of_four_channels_start_a_run_of_three_only_on_request(recipe_file, tmp_path, four_channels, declared):
+    overrides = [
+        "pretrain.backbone={name='builtin.timm',model='test_resnet'}",
+        "pretrain.data.image_size=32",
+        "pretrain.epochs=1",
+        "evaluate=[]",
+        f"pretrain.weights='{four_channels}'",
+        *(["pretrain.data.normalize={mean=[0.5],std=[0.2]}"] if declared else []),
+    ]
+    shapes = r"of another shape: conv1\.0\.weight \(is \[16, 4, 3, 3\], should be \[16, 3, 3, 3\]\)"
+    with pytest.raises(RunError, match=rf"{shapes}.*set pretrain\.partial_weights = true"):
+        run(recipe_file(), into=tmp_path / "run", overrides=overrides)
+    assert not (tmp_path / "run").exists()
+    overrides.append("pretrain.partial_weights=true")
+    if not declared:  # four means came with the weights
+        with pytest.raises(RunError, match="normalize has 4 channels, the views have 3"):
+            run(recipe_file(), into=tmp_path / "run", overrides=overrides)
+        return
+    run(recipe_file(), into=tmp_path / "run", overrides=overrides)
+    log = (tmp_path / "run" / "log.txt").read_text()
+    total = len(load_file(four_channels))
+    assert f"{total - 1} of {total} tensors of the backbone are loaded" in log
+    assert "conv1.0.weight is not loaded: is [16, 4, 3, 3], should be [16, 3, 3, 3]" in log
+    run(tmp_path / "run" / "resolved.toml", into=tmp_path / "again")  # it repeats the run

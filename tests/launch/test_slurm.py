@@ -209,7 +209,7 @@ def test_a_missing_tool_is_named_before_anything_is_written(submitted, cluster, 
 def test_a_job_that_cannot_be_requeued_says_how_to_go_on(submitted, shell, ended, cluster, tmp_path):
     (cluster.parent / "scontrol").unlink()
     submitted("wait_for_a_stop(); sys.exit(75)")
-    shell("USR1", tmp_path / "run")
+    shell("SIGUSR1", tmp_path / "run")
     assert ended() == (75, 1)
     (output,) = (tmp_path / "run" / ".slurm").glob("output-*.txt")
     assert f"to go on: sbatch {tmp_path}/run/.slurm/job.sh" in output.read_text()

@@ -1,0 +1,51 @@
+"""What a run is about to do, in rows for a reader.
+
+Enters: a recipe and what was built from it. Leaves: (label, value) pairs, which the console shows. Called by `run`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sslkit.engine.build import Build
+from sslkit.engine.distributed import world_size
+from sslkit.recipe.plan import Recipe
+
+
+def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str, str]]:
+    """Return what will happen, in rows for a reader."""
+    rows = [("recipe", f"{recipe.name} ({recipe.source})")]
+    if (pretraining := built.pretraining) is not None and (plan := recipe.pretrain) is not None:
+        order = pretraining.order
+        parts = ("method", "backbone", "head", "objective", "views", "data", "optimizer")
+        for part in parts:
+            choice = getattr(plan, part)
+            if choice is not None:
+                rows.append((part, choice.component.name))
+        backbone = pretraining.method.backbone
+        millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
+        channels, height, width = pretraining.view_shape
+        rows += [
+            ("images", f"{order.num_images:,}, views of {channels} x {height} x {width}"),
+            ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
+            ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
+            ("steps", f"{built.derived['total_steps']:,} = {plan.epochs} epochs of {order.steps_per_epoch:,}"),
+            ("images in memory", "yes, no loader" if pretraining.source.table is not None else
+             f"no, {pretraining.workers} loader processes"),
+        ]  # fmt: skip
+    evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
+    rows.append(("evaluations", evaluations or "none"))
+    where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
+    return rows
+
+
+def _rate_rule(keys: Any, batch_size: int) -> str:
+    base = keys["learning_rate"]
+    return {
+        "none": "as given",
+        "linear": f"{base:g} x {batch_size} / 256",
+        "sqrt": f"{base:g} x sqrt({batch_size})",
+    }[keys["learning_rate_scaling"]]
