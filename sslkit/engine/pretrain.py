@@ -86,7 +86,7 @@ def _steps(
 
     def deliver(*, wait: bool) -> None:
         for record in ring.drain(wait=wait):
-            require_finite(record["loss"], record["gradient_norm"], int(record["step"]))
+            require_finite(record, int(record["step"]))
             spikes.look(record)
             last_record.update(record)
             hooks.hook.sslkit_metrics(state=state, record=record)

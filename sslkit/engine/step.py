@@ -77,6 +77,9 @@ class Stepper:
             self.stage = _averaging_gradients(self.stage)
         self._cached = CachedGradients(self.stage, self.method, self._precise) if self.micro_batch_size else None
         self._checked_gradients = False
+        state = self.method.state_dict().values()
+        self._state = [tensor for tensor in state if tensor.is_floating_point() and tensor.numel()]
+        self._is_on_host = self.device.type == "cpu"  # then reading a number waits for nobody
 
     def step(self, raw: RawBatch, progress: Progress) -> tuple[Batch, dict[str, Tensor]]:
         """Do one step.
@@ -92,14 +95,16 @@ class Stepper:
         self._check_gradients()
         self._notify("after_backward", progress)
         metrics = mean_over_ranks({"loss": value("step.loss", output.loss, step=done), **output.metrics})
-        metrics["gradient_norm"] = value("step.gradient", self._gradient_norm(), step=done)
-        if self.device.type == "cpu":
-            require_finite(metrics["loss"].item(), metrics["gradient_norm"].item(), done)
-        else:
-            self._withhold_non_finite(metrics["loss"], metrics["gradient_norm"])
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        metrics["gradient_norm"] = value("step.gradient", _norm(gradients), step=done)
+        self._guard(metrics, done)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self._notify("after_step", progress)
+        # A rate that is far too high may show here alone: behind BatchNorm, loss and gradient stay finite for long.
+        metrics["weight_norm"] = _norm(self._state)
+        if self._is_on_host:
+            require_finite(metrics, done)
         return batch, metrics
 
     def _backward(self, raw: RawBatch, progress: Progress) -> tuple[Batch, LossOutput]:
@@ -149,17 +154,15 @@ class Stepper:
     def _seed(self, progress: Progress, micro_batch: int = 0) -> None:
         torch.manual_seed(step_seed(self.seed, progress.step, rank(), micro_batch))
 
-    def _withhold_non_finite(self, loss: Tensor, gradient_norm: Tensor) -> None:
-        """Zero all gradients if one is not finite: what can be done in time without waiting for the device."""
-        broken = ~(torch.isfinite(loss) & torch.isfinite(gradient_norm))
+    def _guard(self, metrics: Mapping[str, Tensor], step: int) -> None:
+        """Keep what is not finite from the weights: stop; on a device, where to know is to wait, zero the gradient."""
+        if self._is_on_host:
+            require_finite(metrics, step)
+            return
+        broken = ~(torch.isfinite(metrics["loss"]) & torch.isfinite(metrics["gradient_norm"]))
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(broken, 0.0)
-
-    def _gradient_norm(self) -> Tensor:
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
-        return norm
 
     def _check_gradients(self) -> None:
         """After the first backward, name parameters that got no gradient: they would never learn."""
@@ -180,18 +183,24 @@ class Stepper:
             function(progress)
 
 
-def require_finite(loss: float, gradient_norm: float, step: int) -> None:
-    """Refuse a loss or gradient that is not a finite number.
+def require_finite(metrics: Mapping[str, Tensor | float], step: int) -> None:
+    """Refuse a loss, gradient or weight that is not a finite number.
 
     Raises:
         NonFiniteError: Names which and where.
     """
-    for name, number in (("loss", loss), ("gradient norm", gradient_norm)):
+    for key, name in (("loss", "loss"), ("gradient_norm", "gradient norm"), ("weight_norm", "norm of all weights")):
+        number = float(metrics.get(key, 0.0))
         if not abs(number) < float("inf"):
             raise NonFiniteError(
                 f"step {step}: the {name} is {number}; a lower learning rate or a longer warm-up is the usual cure; "
                 "checkpoints hold only finite weights"
             )
+
+
+def _norm(tensors: list[Tensor]) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm
 
 
 def _averaging_gradients(stage: nn.Module) -> DistributedDataParallel:

@@ -29,7 +29,7 @@ def test_a_step_moves_every_parameter_and_reports(toy):
     before = weights(pretraining.method)
     batch, metrics = one_step(pretraining)
     assert [view.shape for view in batch.views] == [(16, 3, 16, 16)] * 2
-    assert set(metrics) == {"loss", "gradient_norm", "agreement"}
+    assert set(metrics) == {"loss", "gradient_norm", "weight_norm", "agreement"}
     moved = {name for name, value in weights(pretraining.method).items() if not torch.equal(value, before[name])}
     assert {name for name, _ in pretraining.method.named_parameters()} <= moved
 

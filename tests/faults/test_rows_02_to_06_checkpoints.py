@@ -177,6 +177,24 @@ def test_row_06_two_are_kept_and_the_oldest_goes_last(tmp_path, forked):
     assert steps_in(tmp_path) == ["step-00000003", "step-00000004"]
 
 
+def test_row_06_a_kill_while_deleting_leaves_no_half_of_one_under_its_name(tmp_path, forked, monkeypatch):
+    saved(tmp_path, 1, 2)
+
+    def begin_to_delete(path, **options):
+        if path.exists():
+            next(path.iterdir()).unlink()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def save():
+        monkeypatch.setattr("shutil.rmtree", begin_to_delete)
+        saved(tmp_path, 3)
+
+    assert forked(save) == -signal.SIGKILL
+    assert [fault_of(path) for path in tmp_path.glob("step-*")] == [None, None]
+    saved(tmp_path, 4)
+    assert steps_in(tmp_path) == ["step-00000003", "step-00000004"]
+
+
 def test_row_06_what_cannot_be_deleted_is_a_warning(tmp_path, caplog):
     saved(tmp_path, 1, 2)
     faults.arm("checkpoint.retire:eacces@3")
