@@ -54,6 +54,8 @@ class LoaderDied(RunError):
     It is raised only where items are asked for, so what the caller has computed until then is whole and can be saved.
     """
 
+    exit_code = 1  # no mistake in what was asked: another start may go well
+
 
 def at(index: int) -> None:
     """Note, in a loader process, which image it works on."""
