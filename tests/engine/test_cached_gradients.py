@@ -237,6 +237,17 @@ def test_an_embed_that_does_not_repeat_itself_is_refused_in_the_first_step(toy, 
         gradients_of(toy, Drifting(share), micro_batch_size=8)
 
 
+def test_numbers_that_change_from_pass_to_pass_are_refused_too(toy):
+    class Renumbering(Agreement):
+        def embed(self, batch):
+            found = super().embed(batch)
+            number = torch.full_like(batch.indices, len(self.passes))
+            return found | {"number": number}
+
+    with pytest.raises(PluginError, match="Renumbering.embed returns something else"):
+        gradients_of(toy, Renumbering(dropout=0.0), micro_batch_size=8)
+
+
 def test_the_second_pass_is_held_against_the_first_in_the_first_step_only(toy):
     stepper, raw = stepper_of(toy, method := Drifting(0.0), micro_batch_size=8)
     stepper.step(raw, Progress(0, 12, 4))
