@@ -6,10 +6,11 @@ need a device.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import platform
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 import torch
@@ -68,10 +69,19 @@ def _one_of_several(name: str, world: World) -> torch.device:
 
 
 def plugin_versions(recipe: Recipe) -> dict[str, str]:
-    """Return the version of each distribution whose components a recipe names."""
-    owners = sorted({choice.component.owner for choice in recipe.choices()})
-    pairs = (owner.rpartition(" ") for owner in owners)
-    return {name or version: version if name else "" for name, _, version in pairs}
+    """Return the version of each distribution whose components a recipe names; files have none."""
+    components = (choice.component for choice in recipe.choices())
+    owners = sorted({component.owner for component in components if not component.name.startswith("local.")})
+    return dict(owner.rsplit(" ", 1) for owner in owners)
+
+
+def _record_sha256(name: str) -> str | None:
+    """Return the digest of what pip recorded of a distribution's files, each with its own digest."""
+    try:
+        record = distribution(name).read_text("RECORD")
+    except PackageNotFoundError:  # sslkit itself works without metadata
+        return None
+    return None if record is None else hashlib.sha256(record.encode()).hexdigest()
 
 
 def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, compiled_views: bool) -> None:
@@ -83,6 +93,7 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
         "python": platform.python_version(),
         "platform": platform.platform(),
         "plugins": sorted({choice.component.owner for choice in recipe.choices()}),
+        "plugin_records": {name: _record_sha256(name) for name in plugin_versions(recipe)},
         "packages": {name: version(name) for name in ("timm", "numpy", "pillow", "safetensors")},
         "device": device.type,
         "processes": world_size(),

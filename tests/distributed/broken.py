@@ -42,7 +42,7 @@ FAULTS = {
 
 
 def three_broken_steps(fault, *case):
-    """Return what `three_steps` does with a fault; nothing if it fails."""
+    """Return what `three_steps` does with a fault; None if torch refuses."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(*FAULTS[fault])
         try:

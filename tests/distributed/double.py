@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import runpy
+
 import torch
 from sslkit_simclr import MLP, NTXent
 from torch import nn
@@ -121,6 +123,12 @@ def three_steps(objective, norm, micro_batch_size, batch_size=16):
         micro_batch_size=micro_batch_size, workers=0,
     )  # fmt: skip
     return steps_of(pretraining, STEPS)
+
+
+def three_steps_of_file(path, name, *case):
+    """Return the same for an objective that is a class in a file."""
+    OBJECTIVES["of a file"] = runpy.run_path(path)[name]
+    return three_steps("of a file", *case)
 
 
 def steps_of(pretraining, count):

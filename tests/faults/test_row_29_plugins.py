@@ -68,6 +68,8 @@ def test_row_29_a_broken_plugin_is_isolated_and_named(install, light):
 
 def test_row_29_the_run_says_whose_code_it_was(recipe_file, tmp_path):
     folder = run(recipe_file(), into=tmp_path / "run").folder
-    plugins = json.loads((folder / "environment.json").read_text())["plugins"]
+    environment = json.loads((folder / "environment.json").read_text())
+    assert len(environment["plugin_records"]["sslkit"]) == 64
+    plugins = environment["plugins"]
     assert any("the file toy_plugin.py" in str(plugin) for plugin in plugins)
     assert any("sslkit" in str(plugin) for plugin in plugins)
