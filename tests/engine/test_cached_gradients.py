@@ -82,7 +82,7 @@ def gradients_of(toy, method, *, micro_batch_size, step=0, **changes):
 
 
 @pytest.mark.parametrize("norm", ["none", "head"])
-@pytest.mark.parametrize("micro_batch_size", [16, 8, 4, 1])
+@pytest.mark.parametrize("micro_batch_size", [16, 4, 1])
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_gradients_weights_and_statistics_are_those_of_the_batch_at_once(objective, micro_batch_size, norm):
     assert (

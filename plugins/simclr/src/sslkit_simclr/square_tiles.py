@@ -20,8 +20,8 @@ are within 3e14 of 1, and a pair's share of a sum over 100 000 rows is above exp
 number in float32; denormal ones slow matrix products down 200 times."""
 
 _SIDE = 768
-"""Rows of a tile. Sides of 512 to 1024 are equally fast on two quiet cores, 256 takes a quarter longer; large tiles are
-disturbed less by other processes, since threads meet less often, and the two of backward, 4.5 MiB, stay in the cache."""
+"""Rows of a tile. Sides of 512 to 1024 are equally fast on two quiet cores, 256 takes a quarter longer. Large tiles are
+disturbed less by other processes, as threads meet less often; the two of backward, 4.5 MiB, stay in the cache."""
 
 
 @dataclass(frozen=True)
