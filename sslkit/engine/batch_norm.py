@@ -93,18 +93,19 @@ class _Normalise(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, mean, var = ctx.saved_tensors
         gradient = gradients[0]
-        # The fused kernel of a frozen BatchNorm has the two sums that are needed: of the gradient (that of the shift),
-        # and of the gradient times the normalised rows (that of the scale).
+        inverse = (var + ctx.eps).rsqrt()
+        scale = torch.ones_like(mean) if weight is None else weight
+        # The fused kernel of a frozen BatchNorm has the two sums that are needed: of the gradient times the normalised
+        # rows (the gradient of the scale), and of the gradient (that of the shift). On CUDA it insists on all arguments.
         _, products, sums = torch.ops.aten.native_batch_norm_backward(
-            gradient, rows, weight, mean, var, None, None, False, ctx.eps, [False, True, True]
+            gradient, rows, scale, mean, var, mean, inverse, False, ctx.eps, [False, True, True]
         )
         gradient_of_rows = None
         if ctx.needs_input_grad[0]:
             total = torch.stack([products, sums])
             dist.all_reduce(total)
             count = world_size() * rows.numel() // rows.shape[1]
-            inverse = (var + ctx.eps).rsqrt()
-            scale = inverse if weight is None else inverse * weight
+            scale = inverse * scale
             slope = -scale * inverse * total[0] / count
             offset = -scale * total[1] / count - slope * mean
             shape = (1, -1, *([1] * (rows.ndim - 2)))

@@ -96,8 +96,11 @@ def joined(
         raise RunError(f"{who} did not reach the others within {timeout_seconds:g} s: {one_line(error)}") from error
     try:
         yield world
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        if device.type != "cuda":  # NCCL's orderly end would wait for the others, and they for this rank
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
 
 
 def _meet(world: World, folder: Path, timeout: timedelta) -> Any:

@@ -38,7 +38,7 @@ def choose_device(name: str, world: World | None = None) -> torch.device:
     if world is not None and world.size > 1:
         return _one_of_several(name, world)
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -51,6 +51,8 @@ def choose_device(name: str, world: World | None = None) -> torch.device:
         raise RunError(f"--device {name}: this machine has no MPS; say --device auto or cpu")
     if device.type not in ("cpu", "cuda", "mps"):
         raise RunError(f"--device {name}: say auto, cpu, cuda, cuda:1 or mps")
+    if device == torch.device("cuda"):
+        return torch.device("cuda", torch.cuda.current_device())
     return device
 
 
@@ -58,7 +60,7 @@ def _one_of_several(name: str, world: World) -> torch.device:
     device = choose_device(name)
     if device.type != "cuda":
         return device
-    if device.index is not None:
+    if ":" in name:
         raise RunError(f"--device {name}: {world.size} processes take a device each; say --device cuda")
     if world.local_size > torch.cuda.device_count():
         raise RunError(

@@ -38,7 +38,7 @@ def sslkit_register(register: Register) -> None:
     register.objective(
         "nt_xent",
         "sslkit_simclr.nt_xent:NTXent",
-        summary="Normalised temperature-scaled cross-entropy between the views of a batch.",
+        summary="Normalised temperature-scaled cross-entropy between views; SupCon and DCL are options.",
     )
     register.optimizer(
         "lars",
