@@ -46,6 +46,7 @@ class CachedGradients:
         self._precise = precise
         self._statistics = RunningStatistics(method)
         self._checked = False
+        self._have_gradient: list[bool] | None = None  # which of the embeddings: a teacher's do not
 
     def backward(
         self,
@@ -67,8 +68,8 @@ class CachedGradients:
         """
         first, spec = self._embed_all(micro_batch, count, seed)
         leaves = [torch.cat(parts) for parts in zip(*first, strict=True)]
-        for leaf in leaves:
-            leaf.requires_grad_(leaf.is_floating_point())
+        for leaf, has_gradient in zip(leaves, self._have_gradient or (), strict=True):
+            leaf.requires_grad_(has_gradient)
         seed(count)
         with self._precise():
             output = LossOutput.of(self._method.loss(tree_unflatten(leaves, spec), whole))
@@ -97,12 +98,14 @@ class CachedGradients:
         self, micro_batch: Callable[[int], Batch], count: int, seed: Callable[[int], None]
     ) -> tuple[list[list[Tensor]], TreeSpec]:
         found = []
-        with torch.no_grad(), self._statistics.moved_once(count):
+        with self._statistics.moved_once(count):
             for number in range(count):
                 seed(number)
-                with self._precise():
+                with torch.set_grad_enabled(self._have_gradient is None), self._precise():
                     tensors, spec = tree_flatten(self._plain(micro_batch(number)))
-                found.append(tensors)
+                if self._have_gradient is None:  # the very first one is embedded with a graph, to see
+                    self._have_gradient = [tensor.requires_grad for tensor in tensors]
+                found.append([tensor.detach() for tensor in tensors])
         return found, spec
 
     def _send_back(self, embeddings: Sequence[Tensor], gradients: Sequence[Tensor | None], *, is_last: bool) -> None:

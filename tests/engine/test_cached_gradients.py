@@ -143,6 +143,21 @@ def test_with_dropout_the_gradient_is_that_of_a_loop_with_the_same_masks(toy):
     assert largest_difference(cached, {"loss": loss.detach(), **expected}) < 1e-12
 
 
+def test_what_a_method_keeps_of_a_teachers_output_holds_no_graph(toy):
+    class Centred(Agreement):
+        centre = 0.0
+
+        def loss(self, embeddings, batch):
+            target, indices = embeddings["targets"]
+            self.centre = 0.9 * self.centre + 0.1 * target.mean(dim=0)
+            return super().loss({**embeddings, "targets": [target - self.centre, indices]}, batch)
+
+    stepper, raw = stepper_of(toy, method := Centred(), micro_batch_size=4)
+    for step in range(3):
+        stepper.step(raw, Progress(step, 12, 4))
+    assert not method.centre.requires_grad
+
+
 def test_a_table_with_numbers_and_a_teachers_output_may_be_embedded(toy):
     at_once, cut = (gradients_of(toy, Agreement(dropout=0.0), micro_batch_size=m) for m in (None, 4))
     assert cut.keys() == at_once.keys()
