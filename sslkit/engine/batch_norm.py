@@ -96,7 +96,7 @@ class _Normalise(torch.autograd.Function):
         inverse = (var + ctx.eps).rsqrt()
         scale = torch.ones_like(mean) if weight is None else weight
         # The fused kernel of a frozen BatchNorm has the two sums that are needed: of the gradient times the normalised
-        # rows (the gradient of the scale), and of the gradient (that of the shift). On CUDA it insists on all arguments.
+        # rows (the gradient of the scale), and of the gradient (that of the shift). CUDA's insists on all arguments.
         _, products, sums = torch.ops.aten.native_batch_norm_backward(
             gradient, rows, scale, mean, var, mean, inverse, False, ctx.eps, [False, True, True]
         )
@@ -109,8 +109,9 @@ class _Normalise(torch.autograd.Function):
             slope = -scale * inverse * total[0] / count
             offset = -scale * total[1] / count - slope * mean
             shape = (1, -1, *([1] * (rows.ndim - 2)))
-            scale, slope, offset = (part.to(rows.dtype).view(shape) for part in (scale, slope, offset))
-            gradient_of_rows = (gradient * scale).addcmul_(rows, slope).add_(offset)
+            scale, slope, offset = (part.view(shape) for part in (scale, slope, offset))
+            # Rounded once, at the end: in half precision the coefficients would be wrong for a channel as a whole.
+            gradient_of_rows = torch.addcmul(offset, gradient, scale).addcmul_(rows, slope).to(rows.dtype)
         return (
             gradient_of_rows,
             products if ctx.needs_input_grad[1] else None,

@@ -136,8 +136,7 @@ def _steps(
                 save_now(required=asked is not None)
             if asked:
                 raise Stopped(f"stopped by {asked} after step {state.step:,} of {state.total_steps:,}")
-            if is_long:
-                watch.beat()
+            if is_long:  # the next step, too: other ranks now wait for what the first one's callbacks do
                 before = time.perf_counter()
     except LoaderDied:
         if checkpoints is not None and world_size() == 1:

@@ -82,3 +82,16 @@ def layer_on_images(freeze):
     own = rows[rank() :: world_size()].requires_grad_(freeze)
     layer(own).backward(gradient[rank() :: world_size()])
     return own.grad if freeze else layer.weight.grad
+
+
+def drift_in_half_precision():
+    """Return the sum of each channel's gradient over this rank's rows in bfloat16, per square root of their number."""
+    torch.manual_seed(rank())
+    rows = (2 * torch.randn(16384, 8) + 5).bfloat16().requires_grad_()
+    layer = torch.nn.BatchNorm1d(8)
+    if world_size() > 1:
+        across_ranks(layer)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = layer(rows)
+    output.backward((torch.randn_like(output, dtype=torch.float32) + 0.3 * rows.detach().float()).bfloat16())
+    return rows.grad.double().sum(dim=0) / len(rows) ** 0.5

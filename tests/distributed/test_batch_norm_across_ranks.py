@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from layers import LAYERS, layer_on_images, of_layer
+from layers import LAYERS, drift_in_half_precision, layer_on_images, of_layer
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 
@@ -65,6 +65,11 @@ def test_bfloat16_is_summed_in_float32(ranks, name, channels_last):
     for buffer, expected in zip(buffers, of_layer(name, torch.float32)[3], strict=True):
         assert buffer.dtype == expected.dtype
         near(buffer, expected, 2e-3)  # the rows themselves are rounded
+
+
+def test_in_half_precision_no_channels_gradient_drifts(ranks):
+    # Over all ranks it sums to zero; coefficients in bfloat16 would put the same error on every row.
+    assert sum(ranks(2, drift_in_half_precision)).abs().max() < 0.05
 
 
 def test_a_small_variance_beside_a_large_mean_does_not_cancel(ranks):
