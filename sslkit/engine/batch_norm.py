@@ -107,11 +107,11 @@ class _Normalise(torch.autograd.Function):
             count = world_size() * rows.numel() // rows.shape[1]
             scale = inverse * scale
             slope = -scale * inverse * total[0] / count
-            offset = -scale * total[1] / count - slope * mean
+            offset = -scale * total[1] / count
             shape = (1, -1, *([1] * (rows.ndim - 2)))
-            scale, slope, offset = (part.view(shape) for part in (scale, slope, offset))
+            mean, scale, slope, offset = (part.view(shape) for part in (mean, scale, slope, offset))
             # Rounded once, at the end: in half precision the coefficients would be wrong for a channel as a whole.
-            gradient_of_rows = torch.addcmul(offset, gradient, scale).addcmul_(rows, slope).to(rows.dtype)
+            gradient_of_rows = (rows - mean).mul_(slope).add_(offset).addcmul_(gradient, scale).to(rows.dtype)
         return (
             gradient_of_rows,
             products if ctx.needs_input_grad[1] else None,

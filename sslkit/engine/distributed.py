@@ -67,33 +67,43 @@ class World(NamedTuple):
 
 @contextmanager
 def joined(
-    device: torch.device, *, rendezvous: Path | None = None, timeout_seconds: float = START_SECONDS
+    device: torch.device,
+    *,
+    rendezvous: Path | None = None,
+    start_seconds: float = START_SECONDS,
+    collective_seconds: float = START_SECONDS,
 ) -> Iterator[World]:
-    """Be one of the processes inside the block; nothing happens where there is only one.
+    """Be one of the processes inside the block; nothing happens where there is only one, or a group already.
 
     Args:
         device: What this process trains on: NCCL for CUDA, gloo for CPUs.
         rendezvous: Folder that all processes see, in which the first one says where it listens. Nobody has to choose a
             port that is free. None takes torchrun's MASTER_ADDR and MASTER_PORT.
-        timeout_seconds: How long to wait for the others, here and in every collective.
+        start_seconds: How long to wait for the others to come.
+        collective_seconds: How long to wait for them in every collective.
 
     Raises:
-        RunError: The others did not come.
+        RunError: The others did not come, or the group that is there cannot carry what hosts tell each other.
     """
     world = World.of_environment()
-    if world.size == 1 or dist.is_initialized():
+    if dist.is_initialized():
+        if "cpu:gloo" not in dist.get_backend_config():
+            raise RunError('the process group has no gloo; make it with init_process_group("cpu:gloo,cuda:nccl")')
+        yield world
+        return
+    if world.size == 1:
         yield world
         return
     if device.type not in ("cpu", "cuda"):
         raise RunError(f"several processes train on CPUs or CUDA devices, not on {device.type}")
-    timeout = timedelta(seconds=timeout_seconds)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        store = None if rendezvous is None else _meet(world, rendezvous, timeout)
+        store = None if rendezvous is None else _meet(world, rendezvous, start_seconds)
+        timeout = timedelta(seconds=collective_seconds)
         dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         who = f"rank {world.rank} of {world.size}"
-        raise RunError(f"{who} did not reach the others within {timeout_seconds:g} s: {one_line(error)}") from error
+        raise RunError(f"{who} did not reach the others within {start_seconds:g} s: {one_line(error)}") from error
     try:
         yield world
     except BaseException:
@@ -103,22 +113,29 @@ def joined(
     dist.destroy_process_group()
 
 
-def _meet(world: World, folder: Path, timeout: timedelta) -> Any:
-    """Open the store of the first process, whose address stands in a file."""
+def _meet(world: World, folder: Path, seconds: float) -> Any:
+    """Return the store of the first process, whose address stands in a file, once everyone has come to it."""
     path = folder / _ADDRESS
-    options: dict[str, Any] = {"timeout": timeout, "wait_for_workers": False}
+    options: dict[str, Any] = {"timeout": timedelta(seconds=seconds), "wait_for_workers": False}
+    end = time.monotonic() + seconds
     if world.rank == 0:
         host = "127.0.0.1" if world.local_size == world.size else socket.gethostname()
         store = dist.TCPStore(host, 0, is_master=True, **options)  # type: ignore[attr-defined]
         write_text(path, f"{host} {store.port}")
-        return store
-    end = time.monotonic() + timeout.total_seconds()
-    while not path.exists():
+    else:
+        _wait_until(path.exists, end, "the first process has not started")
+        host, port = path.read_text(encoding="utf-8").split()
+        store = dist.TCPStore(host, int(port), is_master=False, **options)  # type: ignore[attr-defined]
+    store.add("here", 1)
+    _wait_until(lambda: store.add("here", 0) >= world.size, end, "some have not started")
+    return store
+
+
+def _wait_until(condition: Callable[[], bool], end: float, otherwise: str) -> None:
+    while not condition():
         if time.monotonic() > end:
-            raise RuntimeError("the first process has not started")
+            raise RuntimeError(otherwise)
         time.sleep(0.02)
-    host, port = path.read_text(encoding="utf-8").split()
-    return dist.TCPStore(host, int(port), is_master=False, **options)  # type: ignore[attr-defined]
 
 
 def rank() -> int:

@@ -16,7 +16,8 @@ import torch
 
 from sslkit.engine.assemble import Pretraining, assemble
 from sslkit.engine.checkpoint import last_good
-from sslkit.engine.distributed import rank, world_size
+from sslkit.engine.distributed import World, joined, rank, world_size
+from sslkit.engine.environment import choose_device
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
 from sslkit.engine.inventory import fingerprint_of
@@ -171,6 +172,9 @@ def pretrain(
 ) -> FrozenModel:
     """Pretrain a method on data; the same engine as `sslkit run`, without a recipe or a run folder.
 
+    Started by torchrun, the processes share the work, each on the CUDA device of its own number if `device` is "cuda".
+    They use the process group that is there (it needs gloo beside NCCL), or one of their own while it lasts.
+
     Args:
         method: Module with `embed` and `loss`, or `forward(batch)`; such as `JointEmbedding`.
         data: Data component, or any dataset of (image, label).
@@ -197,30 +201,37 @@ def pretrain(
     Returns:
         The backbone, with its head, frozen.
     """
-    pretraining = assemble(
-        method,
-        data,
-        views,
-        optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        learning_rate_scaling=learning_rate_scaling,
-        weight_decay=weight_decay,
-        schedules=schedules,
-        normalisation=normalisation,
-        precision=precision,
-        micro_batch_size=micro_batch_size,
-        seed=seed,
-        device=device,
-        workers=workers,
-        callbacks=callbacks,
-        checkpoint_every_steps=checkpoint_every_steps,
-        checkpoint_every_epochs=checkpoint_every_epochs,
-    )
-    is_first = rank() == 0
-    if checkpoints is not None and is_first:
-        pretraining.bad_images.keep_in(checkpoints)
-    hooks = callback_manager(pretraining.callbacks if is_first else [])
-    train(pretraining, hooks, checkpoints=checkpoints, identity={"data": fingerprint_of(pretraining.source.dataset)})
-    return pretraining.frozen()
+    world = World.of_environment()
+    chosen = choose_device(str(device), world)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+    with joined(chosen):
+        pretraining = assemble(
+            method,
+            data,
+            views,
+            optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            learning_rate_scaling=learning_rate_scaling,
+            weight_decay=weight_decay,
+            schedules=schedules,
+            normalisation=normalisation,
+            precision=precision,
+            micro_batch_size=micro_batch_size,
+            seed=seed,
+            device=chosen,
+            workers=workers,
+            callbacks=callbacks,
+            checkpoint_every_steps=checkpoint_every_steps,
+            checkpoint_every_epochs=checkpoint_every_epochs,
+        )
+        is_first = rank() == 0
+        if checkpoints is not None and is_first:
+            pretraining.bad_images.keep_in(checkpoints)
+        hooks = callback_manager(pretraining.callbacks if is_first else [])
+        train(
+            pretraining, hooks, checkpoints=checkpoints, identity={"data": fingerprint_of(pretraining.source.dataset)}
+        )
+        return pretraining.frozen()

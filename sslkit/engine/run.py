@@ -129,7 +129,13 @@ def run(
     with (
         Stops() as stops,
         collecting() as log,
-        joined(chosen, rendezvous=meeting, timeout_seconds=start_timeout),
+        # A collective waits for whatever another rank may do; a step that hangs ends by its own limit before.
+        joined(
+            chosen,
+            rendezvous=meeting,
+            start_seconds=start_timeout,
+            collective_seconds=2 * max(start_timeout, step_timeout or 0.0),
+        ),
         contextlib.ExitStack() as held,
     ):
         found = on_first(lambda: find_run(recipe, into, held))

@@ -31,7 +31,9 @@ INTERRUPTED: Final = 130
 
 # What gloo and NCCL say in a rank that has lost another one, or waited for it in vain.
 _PEER_LOST: Final = re.compile(
-    r"\bgloo\b|\bnccl\b|connection (closed|reset) by peer|timed out waiting|collective operation timeout", re.IGNORECASE
+    r"\bgloo\b|\bnccl\b|connection (closed|reset) by peer|timed out waiting|collective operation timeout"
+    r"|application timeout|pair closure|broken pipe",
+    re.IGNORECASE,
 )
 
 

@@ -87,7 +87,7 @@ def _work(pipe, rank):
         names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
         os.environ |= dict(zip(names, map(str, (rank, size, rank, size)), strict=True))
         try:
-            with joined(torch.device("cpu"), rendezvous=folder, timeout_seconds=30):
+            with joined(torch.device("cpu"), rendezvous=folder, start_seconds=30, collective_seconds=60):
                 answer = function(*arguments), None
         except BaseException:
             answer = None, traceback.format_exc()

@@ -34,5 +34,6 @@ def test_row_10_13_stopped_with_3_processes_it_goes_on_with_2_and_with_1(ranks, 
     assert steps == expected
     before, after = whole[1:]
     for name, tensor in found[0][2].items():
-        assert torch.allclose(tensor, after[name], rtol=1e-6, atol=1e-5), name
+        # Weights to 1e-5; running variances sum squares, and features here are far larger than weights.
+        assert torch.allclose(tensor, after[name], rtol=1e-6, atol=1e-4 if "running" in name else 1e-5), name
     assert all((after[name] - before[name]).abs().max() > 1e-3 for name in after if name.endswith("weight"))

@@ -96,7 +96,7 @@ def test_who_waits_in_vain_says_for_whom(as_rank, tmp_path, number):
     started = time.monotonic()
     with (
         pytest.raises(RunError, match=f"rank {number} of 2 did not reach the others within 0.5 s"),
-        joined(torch.device("cpu"), rendezvous=tmp_path, timeout_seconds=0.5),
+        joined(torch.device("cpu"), rendezvous=tmp_path, start_seconds=0.5),
     ):
         pytest.fail("there is no other")
     assert time.monotonic() - started < 20
