@@ -126,7 +126,9 @@ def assemble(
     require_fit(method.backbone, shapes, normalisation)
     method = method.to(device, memory_format=torch.channels_last)  # faster convolutions on CPUs and GPUs alike
     if world_size() > 1:
-        across_ranks(method)
+        objective = getattr(method, "objective", None)
+        sees_all = isinstance(objective, nn.Module) and not getattr(objective, "rank_local", False)
+        across_ranks(method, but=objective if sees_all else None)  # it is given the rows of all ranks
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
     groups = parameter_groups(method, peak, weight_decay)
     stepper = Stepper(

@@ -16,20 +16,26 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-from sslkit.engine.distributed import world_size
+from sslkit.engine.distributed import all_gathered, world_size
 
 
-def across_ranks(module: nn.Module) -> None:
+def across_ranks(module: nn.Module, *, but: nn.Module | None = None) -> None:
     """Let every BatchNorm in a module take its statistics over the batch of all ranks while it trains.
 
     Modules that derive from torch's, such as timm's with an activation, stay what they are but for those statistics;
     names, parameters and buffers do not change. Every rank has to run the layer with as many rows.
+
+    Args:
+        module: Whose layers are meant.
+        but: A part of it that sees the rows of all ranks anyway.
     """
+    spared = set() if but is None else set(but.modules())
     for part in _batch_norms(module):
-        if not isinstance(part, _AcrossRanks):
+        if part not in spared and not isinstance(part, _AcrossRanks):
             kind: Any = type(part)
             part.__class__ = _class_across_ranks(kind)
 
@@ -37,9 +43,9 @@ def across_ranks(module: nn.Module) -> None:
 class _AcrossRanks:
     """In front of a BatchNorm class: what its forward does with `torch.nn.functional.batch_norm` is done globally."""
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *arguments: Any, **named: Any) -> Any:
         with _GlobalBatchNorm():
-            return super().forward(*arguments)  # type: ignore[misc]
+            return super().forward(*arguments, **named)  # type: ignore[misc]
 
 
 @cache
@@ -90,6 +96,7 @@ class _Normalise(torch.autograd.Function):
         return F.batch_norm(rows, mean, var, weight, bias, training=False, eps=eps), mean, var
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, mean, var = ctx.saved_tensors
         gradient = gradients[0]
@@ -125,9 +132,7 @@ def _global_moments(rows: Tensor) -> tuple[Tensor, Tensor]:
     if rows.dtype in (torch.bfloat16, torch.float16) and not rows.is_cuda:
         rows = rows.float()  # on CUDA the kernel itself sums in float32
     own = torch.stack(torch.batch_norm_update_stats(rows, None, None, 0.0))
-    parts = own.new_empty((world_size(), *own.shape))
-    dist.all_gather(list(parts.unbind()), own)
-    means, variances = parts.unbind(1)
+    means, variances = all_gathered(own).unbind(1)
     # Every rank has as many rows. Means and variances, not sums of squares: those cancel.
     return means.mean(0), variances.mean(0) + means.var(0, correction=0)
 

@@ -27,6 +27,9 @@ _TOLERANCE: Final = {torch.float64: 1e-9, torch.float32: 1e-3}
 _TOLERANCE_HALF: Final = 0.05
 """How far the passes may differ, relative to the largest embedding: kernels may choose another order of summation."""
 
+LOSS: Final = -1
+"""In place of a micro-batch's number, where torch is seeded for the loss."""
+
 logger = logging.getLogger("sslkit")
 
 
@@ -61,7 +64,7 @@ class CachedGradients:
             micro_batch: Makes the n-th micro-batch, the same whenever it is asked.
             count: Of micro-batches.
             whole: The whole batch, for the loss.
-            seed: Seeds torch for a forward pass; called with the micro-batch's number, and with `count` for the loss.
+            seed: Seeds torch for a forward pass; called with the micro-batch's number, and with `LOSS` for the loss.
 
         Returns:
             Loss and metrics of the whole batch.
@@ -70,7 +73,7 @@ class CachedGradients:
         leaves = [torch.cat(parts) for parts in zip(*first, strict=True)]
         for leaf, has_gradient in zip(leaves, self._have_gradient or (), strict=True):
             leaf.requires_grad_(has_gradient)
-        seed(count)
+        seed(LOSS)
         with self._precise():
             output = LossOutput.of(self._method.loss(tree_unflatten(leaves, spec), whole))
         with self._unreduced():
@@ -82,10 +85,11 @@ class CachedGradients:
         with self._statistics.kept():
             for number in range(count):
                 is_last = number == count - 1
+                batch = micro_batch(number)
                 seed(number)
                 with nullcontext() if is_last else self._unreduced():
                     with self._precise():
-                        second = tree_flatten(self._stage(micro_batch(number)))[0]
+                        second = tree_flatten(self._stage(batch))[0]
                     if not self._checked:
                         differences += _differences(first[number], second)
                     gradients = [None if parts is None else parts[number] for parts in cached]
@@ -100,9 +104,10 @@ class CachedGradients:
         found = []
         with self._statistics.moved_once(count):
             for number in range(count):
+                batch = micro_batch(number)
                 seed(number)
                 with torch.set_grad_enabled(self._have_gradient is None), self._precise():
-                    tensors, spec = tree_flatten(self._plain(micro_batch(number)))
+                    tensors, spec = tree_flatten(self._plain(batch))
                 if self._have_gradient is None:  # the very first one is embedded with a graph, to see
                     self._have_gradient = [tensor.requires_grad for tensor in tensors]
                 found.append([tensor.detach() for tensor in tensors])

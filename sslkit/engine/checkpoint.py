@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +46,7 @@ def save_checkpoint(
     state: Mapping[str, Any],
     *,
     plugins: Mapping[str, str] | None = None,
+    infinite: Collection[str] = (),
 ) -> Path:
     """Write a checkpoint, read it back, and delete all but the newest two.
 
@@ -55,6 +56,7 @@ def save_checkpoint(
         parts: Trees of tensors and JSON scalars for `model`, `optimizer` and `callbacks`.
         state: JSON values: what else a resumed run needs or compares.
         plugins: Version of each distribution that the run uses.
+        infinite: Names of tensors of the model that need not be finite.
 
     Returns:
         The checkpoint's folder, `step-00001000`.
@@ -71,7 +73,7 @@ def save_checkpoint(
         folder.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
         temporary.mkdir()
-        _write(temporary, step, parts, state, plugins or {})
+        _write(temporary, step, parts, state, plugins or {}, infinite)
         if final.exists():  # and is not whole
             shutil.rmtree(final)
         fault("checkpoint.before_rename", step=step, path=temporary / "model.safetensors")
@@ -93,12 +95,18 @@ def save_checkpoint(
 
 
 def _write(
-    folder: Path, step: int, parts: Mapping[str, Any], state: Mapping[str, Any], plugins: Mapping[str, str]
+    folder: Path,
+    step: int,
+    parts: Mapping[str, Any],
+    state: Mapping[str, Any],
+    plugins: Mapping[str, str],
+    infinite: Collection[str],
 ) -> None:
     skeletons = {}
     for name in _PARTS:
         tensors, skeletons[name] = flatten(parts.get(name, {}))
-        if name != "callbacks" and (bad := first_not_finite(tensors)) is not None:
+        judged = {path: tensor for path, tensor in tensors.items() if path.removeprefix("/") not in infinite}
+        if name != "callbacks" and (bad := first_not_finite(judged)) is not None:
             raise NonFiniteError(f"{name}{bad} is not finite at step {step:,}")
         save_file(tensors, folder / f"{name}.safetensors")
         if name == _PARTS[0]:

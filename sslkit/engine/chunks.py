@@ -97,7 +97,7 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
         return Chunk(
             tuple(_stacked(group) for group in zip(*prepared, strict=True)),
             torch.from_numpy(draws),
-            torch.as_tensor(np.stack([np.asarray(sample.label) for sample in samples])),
+            as_labels([sample.label for sample in samples]),
             torch.as_tensor([sample.index for sample in samples]),
             tuple(BadImage.of(error) for sample in samples for error in sample.bad),
             tuple(sample.index for sample in samples if has_damaged_metadata(sample.image)),
@@ -106,6 +106,12 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
     def _prepared(self, sample: Sample, draws: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
         at(sample.index)
         return self._views.prepare(sample.image, draws)
+
+
+def as_labels(labels: npt.ArrayLike) -> Tensor:
+    """Return the labels of images, whatever integers a dataset has: int64 [n], or int8 [n, classes]."""
+    tensor = torch.as_tensor(np.asarray(labels))
+    return tensor.long() if tensor.ndim == 1 else tensor.to(torch.int8)
 
 
 def require_one_shape(shapes: Iterable[Sequence[int]]) -> None:

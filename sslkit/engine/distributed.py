@@ -103,7 +103,11 @@ def joined(
         dist.init_process_group(backend, store=store, rank=world.rank, world_size=world.size, timeout=timeout)
     except (RuntimeError, ValueError, OSError) as error:
         who = f"rank {world.rank} of {world.size}"
-        raise RunError(f"{who} did not reach the others within {start_seconds:g} s: {one_line(error)}") from error
+        hint = "; each host's name must be an address that the others reach, or set GLOO_SOCKET_IFNAME"
+        raise RunError(
+            f"{who} did not reach the others within {start_seconds:g} s: {one_line(error)}"
+            f"{hint if world.local_size < world.size else ''}"
+        ) from error
     try:
         yield world
     except BaseException:
@@ -169,15 +173,21 @@ def gather_rows(rows: Tensor) -> Tensor:
 class _GatherRows(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
-        rows = rows.contiguous()
-        parts = rows.new_empty((world_size(), *rows.shape))
-        dist.all_gather(list(parts.unbind()), rows)
-        return parts.transpose(0, 1).flatten(0, 1)
+        return all_gathered(rows).transpose(0, 1).flatten(0, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (gradient,) = gradients
         return gradient[rank() :: world_size()] * world_size()
+
+
+def all_gathered(part: Tensor) -> Tensor:
+    """Return what every rank has, [W, ...], of one shape and without gradient."""
+    parts = part.new_empty((world_size(), *part.shape))
+    # torch 2.14 renamed it; the form with a list would copy once more.
+    gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    gather(parts, part.contiguous()[None])
+    return parts
 
 
 def sum_over_ranks(values: Tensor) -> Tensor:
@@ -207,20 +217,19 @@ def from_all(value: T) -> list[T]:
     return values
 
 
-def rows_from_all(rows: Tensor) -> Tensor:
-    """Return the rows of all ranks, one rank's after the other's, without gradient.
+def rows_of(source: int, rows: Tensor, num_rows: int) -> Tensor:
+    """Return the rows that one rank has, on all ranks, without gradient.
 
     Args:
-        rows: [n, ...], any number of them on each rank.
+        source: That rank.
+        rows: Its own [num_rows, ...]; on the others anything of that form, [n, ...].
+        num_rows: How many it has.
     """
-    if world_size() == 1:
-        return rows
-    counts = from_all(len(rows))
-    padded = rows.new_zeros((max(counts), *rows.shape[1:]))
-    padded[: len(rows)] = rows
-    parts = [torch.empty_like(padded) for _ in counts]
-    dist.all_gather(parts, padded)
-    return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)])
+    if rank() != source:
+        rows = rows.new_empty((num_rows, *rows.shape[1:]))
+    rows = rows.contiguous()
+    dist.broadcast(rows, source)
+    return rows
 
 
 def wait_for_all() -> None:

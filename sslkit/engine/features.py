@@ -20,8 +20,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
 from sslkit.engine.centre_crop import fit_image, fit_tensors
-from sslkit.engine.chunks import CHUNK, WithPluginFiles
-from sslkit.engine.distributed import from_all, rank, rows_from_all, world_size
+from sslkit.engine.chunks import CHUNK, WithPluginFiles, as_labels
+from sslkit.engine.distributed import from_all, rank, rows_of, world_size
 from sslkit.engine.interfaces import Data, Dataset
 from sslkit.engine.loader import Noted, between, loaded
 from sslkit.errors import DataError
@@ -83,7 +83,7 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     if table is not None:
         own = list(range(rank(), len(table), world_size()))
         batches = (fit_tensors(part, model.input_size) for part in table[rank() :: world_size()].split(BATCH))
-        labels = torch.as_tensor(np.asarray(getattr(dataset, "labels")))  # noqa: B009 - beside every table
+        labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
         return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch) for batch in batches))[1]
     skip = getattr(data, "on_bad_image", "raise") == "replace"
     found = _run(model, dataset, skip_bad=skip)
@@ -133,7 +133,7 @@ class _Part(NamedTuple):
             [item.bad for item in items if item.bad is not None],
             [item.position for item, _ in good if item.damaged_metadata],
             torch.stack([image for _, image in good]) if good else torch.empty(0),
-            torch.as_tensor(np.array([np.asarray(item.label) for item, _ in good])),
+            as_labels([item.label for item, _ in good]),
         )
 
 
@@ -202,13 +202,15 @@ def _of_all_ranks(positions: list[int], values: dict[str, Tensor]) -> tuple[list
     forms = {name: (tuple(value.shape[1:]), value.dtype) for name, value in values.items()}
     everyone = from_all((positions, forms))
     joined = torch.tensor([position for theirs, _ in everyone for position in theirs], dtype=torch.int64)
-    order = joined.argsort()
+    places = torch.split(joined.argsort().argsort(), [len(theirs) for theirs, _ in everyone])
     known = next((theirs for _, theirs in everyone if theirs), {})
-    gathered = {
-        name: rows_from_all(values.get(name, torch.empty((0, *shape), dtype=dtype)))[order]
-        for name, (shape, dtype) in known.items()
-    }
-    return joined[order].tolist(), gathered
+    gathered = {}
+    for name, (shape, dtype) in known.items():
+        gathered[name] = torch.empty((len(joined), *shape), dtype=dtype)
+        own = values.get(name, torch.empty((0, *shape), dtype=dtype))
+        for source, rows in enumerate(places):  # one rank after the other: features may fill most of the memory
+            gathered[name][rows] = rows_of(source, own, len(rows))
+    return joined.sort().values.tolist(), gathered
 
 
 def _concatenated(batches: Iterable[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from sslkit.engine.distributed import world_size
-from sslkit.engine.interfaces import Data, Normalisation
+from sslkit.engine.interfaces import Data, Normalisation, embeds
 from sslkit.engine.prepared_views import as_uint8
 from sslkit.errors import PluginError, RunError
 from sslkit.images import BadImageError
@@ -34,7 +34,7 @@ class MisfitError(RunError):
         size: The refused side, pixels; None if it is the channels that are refused.
     """
 
-    def __init__(self, message: str, size: int | None) -> None:
+    def __init__(self, message: str, size: int | None = None) -> None:
         super().__init__(message)
         self.size = size
 
@@ -99,7 +99,7 @@ def require_shares(method: nn.Module, batch_size: int, micro_batch_size: int | N
         raise RunError(
             f"pretrain.micro_batch_size = {micro_batch_size} does not divide pretrain.batch_size = {batch_size}"
         )
-    if not (hasattr(method, "embed") and hasattr(method, "loss")):
+    if not embeds(method):
         raise RunError(
             f"pretrain.micro_batch_size: {type(method).__name__} has no embed and loss, so its batch cannot be cut; "
             "leave the key out, or share the batch among more processes (--nproc)"

@@ -203,6 +203,11 @@ class Method(Protocol):
         """Return the loss of a batch."""
 
 
+def embeds(method: object) -> bool:
+    """Return whether a method is of the form with `embed` and `loss`."""
+    return hasattr(method, "embed") and hasattr(method, "loss")
+
+
 Schedule: TypeAlias = Callable[[Progress], float]
 """A factor on a base value; a pure function of the progress."""
 

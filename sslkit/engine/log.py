@@ -22,9 +22,17 @@ class Log(MemoryHandler):
 
     def write_to(self, path: Path) -> None:
         """Write to a file what was said before, and from now on everything at once."""
-        file = logging.FileHandler(path, encoding="utf-8")
-        file.setFormatter(_Safe("%(asctime)s %(levelname)s %(message)s"))
-        self.setTarget(file)
+        self._say_to(logging.FileHandler(path, encoding="utf-8"))
+
+    def write_warnings(self) -> None:
+        """Write warnings to the standard error: of a process that has no file."""
+        self.setLevel(logging.WARNING)
+        self.buffer = [record for record in self.buffer if record.levelno >= logging.WARNING]
+        self._say_to(logging.StreamHandler())
+
+    def _say_to(self, target: logging.Handler) -> None:
+        target.setFormatter(_Safe("%(asctime)s %(levelname)s %(message)s"))
+        self.setTarget(target)
         self.flush()
 
     def shouldFlush(self, record: logging.LogRecord) -> bool:

@@ -156,6 +156,8 @@ def run(
             write_recipe(folder, recipe, built.derived, Path(data_root or "."))
             note_environment(folder, recipe, chosen, compiled_views=compile_views)
             callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
+        else:
+            log.write_warnings()
         fault("run.start")
         if step_timeout is None and world.size > 1:
             step_timeout = STEP_SECONDS

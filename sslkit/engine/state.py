@@ -114,7 +114,8 @@ def save(
             "optimizer": optimizer_tree(stepper.optimizer, stepper.method),
             "callbacks": {key: callback.state_dict() for key, callback in _stateful(pretraining.callbacks).items()},
         }
-        return save_checkpoint(folder, state.step, parts, {"identity": dict(identity)}, plugins=plugins)
+        saved = {"identity": dict(identity)}
+        return save_checkpoint(folder, state.step, parts, saved, plugins=plugins, infinite=stepper.infinite)
 
     try:
         return on_first(write)

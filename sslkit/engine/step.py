@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sslkit.engine.batches import RawBatch
-from sslkit.engine.cached_gradients import CachedGradients, LazyViews
+from sslkit.engine.cached_gradients import LOSS, CachedGradients, LazyViews
 from sslkit.engine.distributed import rank, sum_over_ranks, world_size
-from sslkit.engine.interfaces import Batch, LossOutput, Progress, Schedule, Views
+from sslkit.engine.interfaces import Batch, LossOutput, Progress, Schedule, Views, embeds
 from sslkit.engine.precision import autocast
 from sslkit.engine.randomness import step_seed
 from sslkit.errors import NonFiniteError, PluginError
@@ -38,11 +38,10 @@ class Stage(nn.Module):
     def __init__(self, method: Any) -> None:
         super().__init__()
         self.method = method
-        self.embeds = hasattr(method, "embed")
 
     def forward(self, batch: Batch) -> Any:
-        """Return embeddings if the method has `embed`, else its loss."""
-        return self.method.embed(batch) if self.embeds else self.method(batch)
+        """Return embeddings if the method has `embed` and `loss`, else its loss."""
+        return self.method.embed(batch) if embeds(self.method) else self.method(batch)
 
 
 @dataclass
@@ -57,6 +56,7 @@ class Stepper:
         schedules: `learning_rate` and `weight_decay`, each a pure function of the progress.
         normalise: Belongs to the backbone; applied to every view.
         micro_batch_size: Images of this rank that are embedded at once; None embeds the whole batch.
+        infinite: Names of buffers that are not finite from the start, such as a mask of -inf: by design, that is.
     """
 
     method: Any
@@ -77,8 +77,10 @@ class Stepper:
             self.stage = _averaging_gradients(self.stage)
         self._cached = CachedGradients(self.stage, self.method, self._precise) if self.micro_batch_size else None
         self._checked_gradients = False
-        state = self.method.state_dict().values()
-        self._state = [tensor for tensor in state if tensor.is_floating_point() and tensor.numel()]
+        buffers = dict(self.method.named_buffers())
+        self.infinite = frozenset(name for name, buffer in buffers.items() if not torch.isfinite(buffer).all())
+        kept = [buffer for name, buffer in buffers.items() if name not in self.infinite]
+        self._state = [t for t in (*self.method.parameters(), *kept) if t.is_floating_point() and t.numel()]
         self._is_on_host = self.device.type == "cpu"  # then reading a number waits for nobody
 
     def step(self, raw: RawBatch, progress: Progress) -> tuple[Batch, dict[str, Tensor]]:
@@ -111,11 +113,14 @@ class Stepper:
         """Put the gradient of the global batch on the parameters; average it over ranks."""
         if self._cached is not None:
             return self._backward_in_micro_batches(self._cached, raw, progress)
-        self._seed(progress)
         batch = self.make_batch(raw, progress)
+        self._seed(progress)
         with self._precise():
             returned = self.stage(batch)
-            output = LossOutput.of(self.method.loss(returned, batch) if hasattr(self.method, "embed") else returned)
+            if embeds(self.method):
+                self._seed(progress, LOSS)
+                returned = self.method.loss(returned, batch)
+            output = LossOutput.of(returned)
         output.loss.backward()  # type: ignore[no-untyped-call]
         return batch, output
 
@@ -123,7 +128,7 @@ class Stepper:
         self, cached: CachedGradients, raw: RawBatch, progress: Progress
     ) -> tuple[Batch, LossOutput]:
         size = self.micro_batch_size or len(raw.indices)
-        views = LazyViews(lambda: list(self.make_batch(raw, progress).views), self.views.num_views)
+        views = LazyViews(lambda: self._views(raw), self.views.num_views)
         whole = Batch(views, raw.indices, raw.labels, progress)
         output = cached.backward(
             lambda number: self.make_batch(raw.part(slice(number * size, (number + 1) * size)), progress),
@@ -135,11 +140,14 @@ class Stepper:
 
     def make_batch(self, raw: RawBatch, progress: Progress) -> Batch:
         """Finish the views on the device."""
-        views = self.views.apply(raw.groups, raw.draws)
+        return Batch(self._views(raw), raw.indices, raw.labels, progress)
+
+    def _views(self, raw: RawBatch) -> list[Tensor]:
+        with torch.autocast(self.device.type, enabled=False):  # pixels are no matter of precision
+            views = self.views.apply(raw.groups, raw.draws)
         if self.normalise is not None:
             views = [self.normalise(view) for view in views]
-        views = [view.contiguous(memory_format=torch.channels_last) for view in views]
-        return Batch(views, raw.indices, raw.labels, progress)
+        return [view.contiguous(memory_format=torch.channels_last) for view in views]
 
     def set_rates(self, progress: Progress) -> None:
         """Write this step's rates into the optimizer's groups."""
@@ -152,7 +160,8 @@ class Stepper:
         return autocast(self.precision, self.device)
 
     def _seed(self, progress: Progress, micro_batch: int = 0) -> None:
-        torch.manual_seed(step_seed(self.seed, progress.step, rank(), micro_batch))
+        # The loss is that of the global batch: whatever it draws has to be the same on all ranks.
+        torch.manual_seed(step_seed(self.seed, progress.step, 0 if micro_batch == LOSS else rank(), micro_batch))
 
     def _guard(self, metrics: Mapping[str, Tensor], step: int) -> None:
         """Keep what is not finite from the weights: stop; on a device, where to know is to wait, zero the gradient."""
@@ -198,6 +207,7 @@ def require_finite(metrics: Mapping[str, Tensor | float], step: int) -> None:
             )
 
 
+@torch.no_grad()
 def _norm(tensors: list[Tensor]) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
     return norm

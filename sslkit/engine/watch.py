@@ -31,7 +31,7 @@ class Watch:
         self._step_seconds = step_seconds
         self._long_seconds = long_seconds
         self._stacks = stacks
-        self._file: TextIO = sys.stderr
+        self._file: TextIO = sys.__stderr__ or sys.stderr  # a notebook's own has no file behind it
 
     def __enter__(self) -> Watch:
         if self._step_seconds is not None and self._stacks is not None:

@@ -86,8 +86,21 @@ class Whole(nn.Module):
         return (first - second).square().mean() + first.var(dim=0).log().square().mean()
 
 
+class Drawing(Plain):
+    """Draws noise, and has a BatchNorm: both have to be those of a single process on every rank."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(5)
+
+    def forward(self, projections, labels, indices):
+        noisy = [self.norm(z) + 0.1 * torch.rand_like(z) for z in projections]
+        return super().forward(noisy, labels, indices)
+
+
 OBJECTIVES = {
     "plain": Plain,
+    "drawing": Drawing,
     "nt_xent": lambda: NTXent(temperature=0.5),
     "supcon": lambda: NTXent(temperature=0.5, positives="labels"),
     "decoupled": lambda: NTXent(temperature=0.5, decoupled=True),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from sslkit import BadImageError, DataError, RunError, Shapes
 from sslkit.engine.batches import Batches, Source, _prefetch, sample_views
+from sslkit.engine.chunks import as_labels
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import PreparedViews
 
@@ -178,3 +179,9 @@ def test_a_generator_whose_number_of_sizes_depends_on_the_image_is_told_so():
     images = [(torch.full((3, 16, 16), number, dtype=torch.uint8), -1) for number in range(8)]
     with pytest.raises(DataError, match="views of one image come in 1 sizes, of another in 2"):
         sample_views(Source(images), PreparedViews(Fickle()), 0, range(8))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32])
+def test_labels_of_any_integer_are_int64_and_several_to_an_image_int8(kind):
+    assert as_labels([kind(3), kind(0)]).dtype == as_labels(np.array([3, 0], dtype=kind)).dtype == torch.int64
+    assert as_labels([np.array([1, 0], dtype=kind)]).dtype == torch.int8

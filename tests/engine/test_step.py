@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import Batch, NonFiniteError, PluginError, Progress
+from sslkit import Batch, NonFiniteError, PluginError, Progress, pretrain
 from sslkit.engine.assemble import assemble, parameter_groups
 from sslkit.engine.batches import Batches
+from sslkit.engine.checkpoint import choose_checkpoint, read_checkpoint
 
 
 def assembled(toy, **changes):
@@ -108,3 +109,29 @@ def test_a_batch_can_be_cut_by_samples():
     assert len(part) == 2
     assert [view.flatten().tolist() for view in part.views] == [[1, 2], [1, 2]]
     assert part.labels.tolist() == part.indices.tolist() == [1, 2]
+
+
+def test_a_buffer_that_is_infinite_by_design_neither_stops_a_run_nor_its_checkpoint(toy, tmp_path):
+    parts = toy()
+    parts.method.backbone.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+    pretrain(parts.method, parts.data, parts.views, parts.optimizer, checkpoints=tmp_path, **parts.settings)
+    saved, _ = read_checkpoint(choose_checkpoint(tmp_path))
+    assert saved["model"]["backbone.mask"].tolist() == [0, -torch.inf]
+
+
+def test_a_method_with_forward_may_call_a_part_of_itself_embed(toy):
+    class Whole(nn.Module):
+        def __init__(self, backbone):
+            super().__init__()
+            self.backbone = backbone
+
+        def embed(self, images):
+            return self.backbone(images)
+
+        def forward(self, batch):
+            first, second = map(self.embed, batch.views)
+            return (first - second).square().mean()
+
+    parts = toy()
+    parts.method = Whole(parts.method.backbone)
+    assert one_step(assembled(parts))[1]["loss"] > 0

@@ -86,10 +86,7 @@ class JointEmbedding(nn.Module):
             # The global batch, so that a plainly written objective means the same on any number of ranks.
             projections = list(gather_rows(torch.stack(projections, dim=1)).unbind(dim=1))
             offered |= {name: gather_rows(offered[name]) for name in ("labels", "indices") if name in self.wanted}
-        # On all ranks alike: an objective that draws must come to the same loss everywhere.
-        with torch.random.fork_rng(devices=[projections[0].device] if projections[0].is_cuda else []):
-            torch.manual_seed(batch.progress.step)
-            return self.objective(projections, **{name: offered[name] for name in self.wanted})
+        return self.objective(projections, **{name: offered[name] for name in self.wanted})
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch in one go: `loss(embed(batch), batch)`."""

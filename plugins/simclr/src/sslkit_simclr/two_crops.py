@@ -60,7 +60,7 @@ class TwoCrops:
         blur_probability: Of Gaussian blur; its kernel is a tenth of `image_size`, so below 20 pixels there is none.
         blur_sigma: Least and greatest standard deviation of the blur, pixels.
         blur_sigma_per: `image`: every view has its own. `batch`: one for all images of a device's batch, as the paper's
-            code has it; views then depend on their batch and on the number of processes.
+            code has it; views then depend on their batch, on the number of processes and on `micro_batch_size`.
         rotation_probability: Of a turn by 90, 180 or 270 degrees; with 0.75 all four angles are equally likely.
         solarize_probability: Of inverting bright values.
         solarize_threshold: From this value on they are inverted.
