@@ -115,6 +115,7 @@ def assemble(
     if learning_rate_scaling not in SCALINGS:
         raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
     require_shares(method, batch_size, micro_batch_size)
+    at_once = micro_batch_size or batch_size
     device = torch.device(device)
     warn_if_slow(precision, device)
     complete = complete_views(views)
@@ -141,7 +142,7 @@ def assemble(
         precision=precision,
         device=device,
         seed=seed,
-        micro_batch_size=None if micro_batch_size is None else micro_batch_size // world_size(),
+        micro_batch_size=None if at_once == batch_size else at_once // world_size(),
     )
     if workers is None:
         workers = 0 if source.table is not None else default_workers(device)

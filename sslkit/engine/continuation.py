@@ -13,11 +13,14 @@ from typing import Any
 from sslkit.errors import RunError
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.write import resolved_tree
+from sslkit.run_folder import newest_step
 
 # What may change between a run and its continuation: how long, and what is measured afterwards.
 _MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
                "pretrain.checkpoint_every_steps", "pretrain.checkpoint_every_epochs",
                "pretrain.on_save_error")  # fmt: skip
+
+_NAMED = 8
 
 _FIRST_FILES = ("log.txt", "plugins")  # written before resolved.toml, which says that there is a run
 
@@ -30,6 +33,8 @@ def require_same_recipe(recipe: Recipe, folder: Path) -> None:
         if any(path.name not in _FIRST_FILES and not path.name.startswith(".") for path in found):
             raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
         return
+    if newest_step(folder) == 0:  # nothing was saved that another recipe could not go on from
+        return
     changed = [line for key, line in _differences(recipe, path).items() if not key.startswith(_MAY_CHANGE)]
     changed += [
         f"the file {plugin.name} has changed"
@@ -37,7 +42,7 @@ def require_same_recipe(recipe: Recipe, folder: Path) -> None:
         if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
     ]
     if changed:
-        raise RunError(f"{folder} holds a run of another recipe: {'; '.join(changed)}")
+        raise RunError(f"{folder} holds a run of another recipe: {_listed(changed)}")
 
 
 def require_nothing_new(recipe: Recipe, folder: Path) -> None:
@@ -46,9 +51,14 @@ def require_nothing_new(recipe: Recipe, folder: Path) -> None:
     new = [line for key, line in _differences(recipe, folder / "resolved.toml").items() if key.startswith(asked)]
     if new:
         raise RunError(
-            f"{folder} is complete, but {'; '.join(new)}; for new evaluations write a recipe with "
+            f"{folder} is complete, but {_listed(new)}; for new evaluations write a recipe with "
             f"weights = '{folder}' and [[evaluate]], for more epochs start a new run"
         )
+
+
+def _listed(lines: list[str]) -> str:
+    more = f"; and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    return "; ".join(lines[:_NAMED]) + more
 
 
 def _differences(recipe: Recipe, path: Path) -> dict[str, str]:

@@ -107,8 +107,9 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
     }
     before = read_json(path)
     moved = [key for key in _ROUNDING if before is not None and before.get(key) != now[key]]
-    if moved:
-        logger.warning("going on with another %s than before: bits may differ", ", ".join(moved))
+    if moved and before is not None:
+        changes = (f"{key.replace('_', ' ')} {now[key]}, was {before.get(key)}" for key in moved)
+        logger.warning("going on with %s: the last bits may differ", "; ".join(changes))
     write_json(path, now)
 
 

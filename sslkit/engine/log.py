@@ -24,6 +24,10 @@ class Log(MemoryHandler):
         """Write to a file what was said before, and from now on everything at once."""
         self._say_to(logging.FileHandler(path, encoding="utf-8"))
 
+    def warnings(self) -> list[str]:
+        """Return the warnings that are kept."""
+        return [record.getMessage() for record in self.buffer if record.levelno >= logging.WARNING]
+
     def write_warnings(self) -> None:
         """Write warnings to the standard error: of a process that has no file."""
         self.setLevel(logging.WARNING)

@@ -16,7 +16,7 @@ from sslkit.engine.continuation import require_nothing_new, require_same_recipe
 from sslkit.lock import locked
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.write import resolved_toml
-from sslkit.run_folder import new_folder, read_json, write_text
+from sslkit.run_folder import new_folder, newest_step, read_json, write_text
 from sslkit.text import one_line
 
 
@@ -36,6 +36,9 @@ def find_run(recipe: Recipe, folder: Path | None, held: ExitStack) -> Literal["n
     held.enter_context(locked(folder))
     require_same_recipe(recipe, folder)
     if not _is_finished(folder):
+        if newest_step(folder) == 0:  # it begins anew, perhaps with another recipe
+            for name in ("metrics.jsonl", "bad_images.jsonl"):
+                (folder / name).unlink(missing_ok=True)
         return "begun"
     require_nothing_new(recipe, folder)
     return "complete"

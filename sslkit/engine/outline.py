@@ -28,6 +28,7 @@ def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[st
         millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
         channels, height, width = pretraining.view_shape
         rows += [
+            ("batch", _batch(plan.batch_size, plan.micro_batch_size)),
             ("images", f"{order.num_images:,}, views of {channels} x {height} x {width}"),
             ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
             ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
@@ -40,6 +41,12 @@ def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[st
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
     rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
     return rows
+
+
+def _batch(batch_size: int, micro_batch_size: int | None) -> str:
+    cut = "" if micro_batch_size is None else f", {micro_batch_size:,} embedded at once"
+    shared = "" if world_size() == 1 else f", {batch_size // world_size():,} on each of {world_size()} processes"
+    return f"{batch_size:,} images{shared}{cut}"
 
 
 def _rate_rule(keys: Any, batch_size: int) -> str:

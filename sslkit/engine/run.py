@@ -57,6 +57,7 @@ class RunInfo:
         device: Where it runs.
         plan: (label, value) rows that say what will happen.
         results: Of the evaluations so far.
+        warnings: What was to be said before the run began.
         model: The frozen weights, once pretraining is over.
         complete: The run had already been finished.
         compiled_views: The views were told to compile themselves.
@@ -68,6 +69,7 @@ class RunInfo:
     device: torch.device
     plan: list[tuple[str, str]]
     results: list[Result] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     model: FrozenModel | None = None
     complete: bool = False
     compiled_views: bool = False
@@ -150,11 +152,12 @@ def run(
         )
         callbacks: list[Any] = []
         if rank() == 0:
-            log.write_to(folder / "log.txt")
             if meeting is not None:
                 write_text(meeting / "run", str(folder.resolve()))
             write_recipe(folder, recipe, built.derived, Path(data_root or "."))
             note_environment(folder, recipe, chosen, compiled_views=compile_views)
+            info.warnings = log.warnings()
+            log.write_to(folder / "log.txt")
             callbacks = [*watchers, *(built.pretraining.callbacks if built.pretraining is not None else ())]
         else:
             log.write_warnings()
@@ -190,7 +193,8 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     except BaseException as error:
         status = "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
         with contextlib.suppress(Exception):  # the first error is the one to see
-            _write_status(info, status, one_line(error) or type(error).__name__)
+            reason = "stopped at once" if isinstance(error, KeyboardInterrupt) else one_line(error)
+            _write_status(info, status, reason or type(error).__name__)
         with contextlib.suppress(Exception):
             hooks.hook.sslkit_run_failed(error=error)
         raise

@@ -7,6 +7,7 @@ the exit code of the whole; the cause of a failure, last on the screen. Called b
 from __future__ import annotations
 
 import math
+import os
 import signal
 import sys
 import time
@@ -21,8 +22,8 @@ from sslkit.launch.meeting import Meeting, Place, meeting
 from sslkit.launch.ranks import Ranks
 from sslkit.launch.signals import StopSignals
 from sslkit.launch.verdict import judge
-from sslkit.run_folder import newest_step
-from sslkit.text import safe_text
+from sslkit.run_folder import newest_step, write_json
+from sslkit.text import one_line, safe_text
 
 FRUITLESS_STARTS: Final = 3
 """After so many in a row that saved no new step, the next would crash too. Source: as nvidia-resiliency-ext does."""
@@ -209,6 +210,8 @@ class _Start:
                 sys.stdout.write("\x1b[?25h\n")  # a progress bar hides the cursor, and may have had no time to show it
                 sys.stdout.flush()
             _say(verdict.text if here else f"error: rank {verdict.rank} of {place.size}, on another machine, failed")
+            if place.node == 0:
+                self._note_failure(verdict.text)
             return verdict.code
         if any(code == STOPPED or self._was_asked_to_stop(code) for code in codes):
             stops = [report for report in reports.values() if report.code == STOPPED and report.rank in place.ranks]
@@ -218,6 +221,17 @@ class _Start:
         for rank in [rank for rank, code in self._ranks.codes.items() if code != 0]:
             _say(f"warning: the work is done, but rank {rank} of {place.size} did not end; it was killed")
         return 0
+
+    def _note_failure(self, text: str) -> None:
+        """Leave the cause in the run's folder: its first process may have died, or know the consequence only."""
+        folder = _folder_named_in(self._exchange)
+        if folder is not None and folder.is_dir():
+            reason = one_line(text.rstrip().rpartition("\n")[2].removeprefix("error: "))
+            with suppress(OSError):
+                write_json(
+                    folder / "status.json",
+                    {"status": "failed", "reason": reason, "time": time.time(), "pid": os.getpid()},
+                )
 
     def _death(self, rank: int, code: int) -> Report:
         """Report on behalf of a rank that could not."""

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sslkit import RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
+from sslkit import NonFiniteError, RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
 from sslkit.engine.check import check_build
 from sslkit.engine.stops import Stopped
 
@@ -197,6 +197,19 @@ def test_fewer_epochs_than_are_done_are_refused(recipe_file, tmp_path):
         run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(6)])
     with pytest.raises(RunError, match="6 steps are done already, but the recipe wants 4"):
         run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.epochs=1"])
+
+
+def test_a_run_that_has_saved_nothing_may_begin_anew_with_another_recipe(recipe_file, tmp_path):
+    with pytest.raises(NonFiniteError, match="no checkpoint was saved before"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.optimizer.learning_rate=1e30"])
+    assert not run(recipe_file(), into=tmp_path / "run").complete
+    steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert steps == list(range(1, 9))
+
+
+def test_what_was_to_be_said_before_the_run_began_is_kept_for_the_console(recipe_file, tmp_path):
+    info = run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.precision='bf16'"])
+    assert [line[:26] for line in info.warnings] == ['precision = "bf16" on a CPU']
 
 
 def test_a_run_killed_while_it_started_can_be_started_again(recipe_file, tmp_path):

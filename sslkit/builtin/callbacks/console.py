@@ -61,6 +61,8 @@ class Console:
         for label, value in run.plan:
             self.say(f"{label:>{width}}  {value}")
         self.say(f"{'run folder':>{width}}  {run.folder}")
+        for warning in run.warnings:
+            self.say(f"warning: {warning}")
 
     @hookimpl
     def sslkit_pretrain_start(self, state: PretrainState) -> None:

@@ -29,7 +29,9 @@ def play(folder: Path) -> None:
         Result("builtin.knn", "pretrain.data", "h", "random", Outcome("top1", {"top1": 0.125, "n": 41}), 0),
     ]
     recipe = SimpleNamespace(pretrain=object())
-    console.sslkit_run_start(SimpleNamespace(name="toy", folder=folder, plan=plan, results=results, recipe=recipe))
+    console.sslkit_run_start(
+        SimpleNamespace(name="toy", folder=folder, plan=plan, results=results, recipe=recipe, warnings=["w"])
+    )
     state = SimpleNamespace(step=0, total_steps=STEPS, epochs=3, batch_size=64)
     console.sslkit_pretrain_start(state)
     for step in range(1, STEPS + 1):
@@ -101,7 +103,9 @@ def test_a_reader_that_has_gone_ends_no_run():
 
 def test_a_failed_run_says_how_to_go_on(capsys):
     console = Console()
-    console.sslkit_run_start(SimpleNamespace(name="toy", folder=Path("runs/toy"), plan=[("recipe", "toy")], results=[]))
+    console.sslkit_run_start(
+        SimpleNamespace(name="toy", folder=Path("runs/toy"), plan=[("recipe", "toy")], results=[], warnings=[])
+    )
     console.sslkit_run_failed(RuntimeError("x"))
     said = capsys.readouterr().out
     assert "runs/toy; once the error below is mended, the same command with --into runs/toy goes on" in said
