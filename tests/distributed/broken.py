@@ -27,7 +27,7 @@ def _block_of_rows(ctx, gradient):
 
 
 _send_back = CachedGradients._send_back
-_alone = SimpleNamespace(all_gather=dist.all_gather, all_reduce=lambda tensor: None)
+_alone = SimpleNamespace(all_reduce=lambda tensor: None)
 
 FAULTS = {
     "gathered rows without the factor W": (

@@ -209,7 +209,7 @@ def test_a_run_that_has_saved_nothing_may_begin_anew_with_another_recipe(recipe_
 
 def test_what_was_to_be_said_before_the_run_began_is_kept_for_the_console(recipe_file, tmp_path):
     info = run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.precision='bf16'"])
-    assert [line[:26] for line in info.warnings] == ['precision = "bf16" on a CPU']
+    assert [line[:27] for line in info.warnings] == ['precision = "bf16" on a CPU']
 
 
 def test_a_run_killed_while_it_started_can_be_started_again(recipe_file, tmp_path):

@@ -24,6 +24,9 @@ OPTIONS = [
 ]
 
 
+COLLECTIVE = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
+
+
 def literal_loss(views, temperature, *, normalise=True, positives="views", decoupled=False, negatives="all", labels=()):
     """Algorithm 1 written out in float64, one anchor and one candidate at a time."""
     z = torch.cat(list(views)).double()
@@ -91,7 +94,7 @@ def check_ranks(rank, folder, cases):
         mine = slice(rank, None, world)
         for (*shape, options), (loss, gradient, metrics) in zip(cases, alone, strict=True):
             views = [view[mine] for view in random_views(*shape)]
-            with mock.patch.object(dist, "all_gather", wraps=dist.all_gather) as gather:
+            with mock.patch.object(dist, COLLECTIVE, wraps=getattr(dist, COLLECTIVE)) as gather:
                 ours = weighted(views, weight, some_labels(shape[1])[mine], options)
             assert gather.call_count == (3 if "positives" in options else 2)
             every = [torch.empty_like(loss) for _ in range(world)]
