@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.distributed as dist
 from double import three_steps
 
 from sslkit.engine import batch_norm, distributed, step
