@@ -33,8 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
     parser.add_argument("--compile", action="store_true", help="compile the views: seconds once, faster ever after")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
-    parser.add_argument("--nproc", type=count, metavar="N", default=1, help="processes on this machine (1)")
-    parser.add_argument("--nodes", type=count, metavar="N", default=1, help="machines, each with --nproc processes (1)")
+    parser.add_argument("--nproc", type=positive, metavar="N", default=1, help="processes on this machine (1)")
+    parser.add_argument(
+        "--nodes", type=positive, metavar="N", default=1, help="machines, each with --nproc processes (1)"
+    )
     parser.add_argument("--node-rank", type=count, metavar="R", help="number of this machine, from 0")
     parser.add_argument("--rendezvous", type=Path, metavar="DIR", help="fresh folder where several machines meet")
     parser.add_argument(
@@ -56,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the recipe, here or in processes of its own."""
     from sslkit import faults
+    from sslkit.launch.signals import ending_at_once
     from sslkit.run_folder import require_writable
 
     require_writable(arguments.into or arguments.runs)  # before seconds go into loading libraries
@@ -64,7 +67,8 @@ def main(arguments: argparse.Namespace) -> int:
     many = arguments.nproc != 1 or arguments.nodes != 1 or arguments.retries or arguments.slurm is not None
     if arguments.exchange is None and (many or arguments.node_rank is not None or arguments.rendezvous is not None):
         return _launch(arguments)
-    return _run(arguments)
+    with ending_at_once():
+        return _run(arguments)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -146,8 +150,6 @@ def _place(arguments: argparse.Namespace) -> Place:
     nodes, node, rendezvous = arguments.nodes, arguments.node_rank, arguments.rendezvous
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RunError("WORLD_SIZE is set: torchrun or the like has started this process; leave --nproc and so on out")
-    if not arguments.nproc or not nodes:
-        raise RunError("--nproc and --nodes count from 1")
     if arguments.slurm is None and (nodes > 1 or node is not None or rendezvous is not None):
         if nodes == 1 or node is None or rendezvous is None:
             raise RunError("several machines need --nodes N, --node-rank R and --rendezvous DIR, all three on each")
@@ -160,6 +162,13 @@ def count(text: str) -> int:
     """Read a whole number from the command line."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 0 or more")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Read a whole number above 0 from the command line."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} should be a whole number, 1 or more")
     return int(text)
 
 

@@ -145,7 +145,8 @@ class CachedGradients:
         caveat = ""
         if self._statistics.used:
             caveat = ", but the backbone's BatchNorm takes its statistics over each micro-batch, as on several devices"
-        logger.info(
+        logger.log(
+            logging.WARNING if caveat else logging.INFO,
             "cached gradients: %d micro-batches, embedded again to a relative difference of %.1g; loss and gradient "
             "are those of the whole batch%s",
             count,

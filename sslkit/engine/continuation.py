@@ -42,7 +42,7 @@ def require_same_recipe(recipe: Recipe, folder: Path) -> None:
         if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
     ]
     if changed:
-        raise RunError(f"{folder} holds a run of another recipe: {_listed(changed)}")
+        raise RunError(f"{folder} holds a run of another recipe: {_listed(changed)}; undo that, or name another folder")
 
 
 def require_nothing_new(recipe: Recipe, folder: Path) -> None:

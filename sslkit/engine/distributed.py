@@ -127,18 +127,23 @@ def _meet(world: World, folder: Path, seconds: float) -> Any:
         store = dist.TCPStore(host, 0, is_master=True, **options)  # type: ignore[attr-defined]
         write_text(path, f"{host} {store.port}")
     else:
-        _wait_until(path.exists, end, "the first process has not started")
+        _wait_until(path.exists, end, lambda: "rank 0 has not started")
         host, port = path.read_text(encoding="utf-8").split()
         store = dist.TCPStore(host, int(port), is_master=False, **options)  # type: ignore[attr-defined]
-    store.add("here", 1)
-    _wait_until(lambda: store.add("here", 0) >= world.size, end, "some have not started")
+    store.set(f"rank {world.rank}", "is here")
+
+    def missing() -> list[str]:
+        names = (f"rank {number}" for number in range(world.size))
+        return [name for name in names if not store.check([name])]
+
+    _wait_until(lambda: not missing(), end, lambda: f"{', '.join(missing())} has not started")
     return store
 
 
-def _wait_until(condition: Callable[[], bool], end: float, otherwise: str) -> None:
+def _wait_until(condition: Callable[[], bool], end: float, otherwise: Callable[[], str]) -> None:
     while not condition():
         if time.monotonic() > end:
-            raise RuntimeError(otherwise)
+            raise RuntimeError(otherwise())
         time.sleep(0.02)
 
 

@@ -89,6 +89,8 @@ def require_shares(method: nn.Module, batch_size: int, micro_batch_size: int | N
         RunError: It cannot, or the method has no `embed` and `loss`.
     """
     processes = world_size()
+    if batch_size < 1 or (micro_batch_size is not None and micro_batch_size < 1):
+        raise RunError(f"batch_size = {batch_size}, micro_batch_size = {micro_batch_size}: both count from 1")
     for key, size in (("batch_size", batch_size), ("micro_batch_size", micro_batch_size or processes)):
         if size % processes:
             nearest = size - size % processes or processes

@@ -12,6 +12,7 @@ import torch
 from sslkit.engine.build import Build
 from sslkit.engine.distributed import world_size
 from sslkit.recipe.plan import Recipe
+from sslkit.text import one_line
 
 
 def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[str, str]]:
@@ -29,7 +30,8 @@ def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[st
         channels, height, width = pretraining.view_shape
         rows += [
             ("batch", _batch(plan.batch_size, plan.micro_batch_size)),
-            ("images", f"{order.num_images:,}, views of {channels} x {height} x {width}"),
+            ("images", f"{order.num_images:,}{_first(pretraining.source.dataset)}"),
+            ("view size", f"{channels} x {height} x {width}"),
             ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
             ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
             ("steps", f"{built.derived['total_steps']:,} = {plan.epochs} epochs of {order.steps_per_epoch:,}"),
@@ -41,6 +43,11 @@ def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[st
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
     rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
     return rows
+
+
+def _first(dataset: Any) -> str:
+    describe = getattr(dataset, "describe", None)
+    return "" if describe is None else f", the first is {one_line(describe(0))}"
 
 
 def _batch(batch_size: int, micro_batch_size: int | None) -> str:

@@ -195,6 +195,7 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         with contextlib.suppress(Exception):  # the first error is the one to see
             reason = "stopped at once" if isinstance(error, KeyboardInterrupt) else one_line(error)
             _write_status(info, status, reason or type(error).__name__)
+        logger.info("%s: %s", status, reason or type(error).__name__)
         with contextlib.suppress(Exception):
             hooks.hook.sslkit_run_failed(error=error)
         raise

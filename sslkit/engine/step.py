@@ -202,8 +202,8 @@ def require_finite(metrics: Mapping[str, Tensor | float], step: int) -> None:
         number = float(metrics.get(key, 0.0))
         if not abs(number) < float("inf"):
             raise NonFiniteError(
-                f"step {step}: the {name} is {number}; a lower learning rate or a longer warm-up is the usual cure; "
-                "checkpoints hold only finite weights"
+                f"step {step}: the {name} is {number}; a lower learning rate or a longer warm-up, in a new run, is "
+                "the usual cure; checkpoints hold only finite weights"
             )
 
 

@@ -276,7 +276,7 @@ def test_a_signal_to_the_whole_group_ends_in_good_order_with_75(recipe_file, tmp
 def test_another_recipe_is_refused_with_what_differs(recipe_file, tmp_path):
     with pytest.raises(Stopped):
         run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(3)])
-    with pytest.raises(RunError, match=r"another recipe: pretrain.batch_size was 16, is 32$"):
+    with pytest.raises(RunError, match=r"another recipe: pretrain.batch_size was 16, is 32; undo that, or name"):
         run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.batch_size=32"])
     with pytest.raises(RunError, match=r"pretrain.data.num_train was 64, is 65"):
         run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.data.num_train=65"])

@@ -1,6 +1,7 @@
 """`sslkit run --nproc` and its flags, up to the point where processes start."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,6 @@ def test_a_batch_that_cannot_be_split_is_refused_with_its_place(capsys, launched
         ("--node-rank 0", "several machines need"),
         ("--rendezvous meet", "several machines need"),
         (f"{MANY} --node-rank 2", "--node-rank 2: with --nodes 2 it is 0 to 1"),
-        ("--nproc 0", "--nproc and --nodes count from 1"),
         ("--nproc 2 --fault run.strat:kill", 'there is no point "run.strat"; did you mean "run.start"?'),
         ("--nproc 2 --slurm time=1", "sbatch is not on the PATH"),
     ],
@@ -153,3 +153,15 @@ print({{"torch", "numpy"}} & set(sys.modules))
 """
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert shown.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_a_stop_before_the_run_began_is_said_and_ends_with_75(number, tmp_path):
+    text = (
+        "import os, time\n"
+        "from sslkit.launch.signals import ending_at_once\n"
+        f"with ending_at_once(): os.kill(os.getpid(), {int(number)}); time.sleep(20)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 75
+    assert done.stderr == f"error: stopped by {number.name} before the run began\n"
