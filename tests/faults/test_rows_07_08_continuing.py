@@ -30,7 +30,8 @@ def test_row_07_another_recipe_is_refused_key_by_key(recipe_file, begun):
     overrides = ["pretrain.backbone.width=9", "seed=1", "pretrain.epochs=3"]
     with pytest.raises(RunError) as caught:
         run(recipe_file(), into=begun, overrides=overrides)
-    assert str(caught.value).endswith("of another recipe: pretrain.backbone.width was 8, is 9; seed was 0, is 1")
+    told = "of another recipe: pretrain.backbone.width was 8, is 9; seed was 0, is 1; undo that, or name another folder"
+    assert str(caught.value).endswith(told)
 
 
 def test_row_07_modules_that_changed_under_the_same_recipe_are_refused_tensor_by_tensor(recipe_file, begun):
