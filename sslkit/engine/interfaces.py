@@ -74,8 +74,9 @@ class Batch:
     """What a method sees in one step.
 
     Attributes:
-        views: V tensors [B, C, h, w], made on first use where the batch is embedded in micro-batches: what the view generator made, after the normalisation that belongs to the
-            backbone, if it has one; sizes may differ between views (global crops first).
+        views: V tensors [B, C, h, w]: what the view generator made, after the normalisation that belongs to the
+            backbone, if it has one; sizes may differ between views (global crops first). Where the batch is embedded in
+            micro-batches, those of the whole batch are made when somebody looks at them.
         indices: int64 [B], positions in the dataset.
         labels: int64 [B], -1 where there is none; or int8 [B, classes] with 1 present, 0 absent, -1 difficult.
         progress: Where the pretraining stands.
@@ -149,8 +150,9 @@ class Objective(Protocol):
     """Any callable; it declares by name what it wants beside the projections: labels, indices, progress.
 
     It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks. With
-    `rank_local = True` it is given its rank's own and gathers the others' itself: it then returns the loss of the global
-    batch and leaves W times its gradient on the own rows. `min_views`: how many views of an image it compares at least.
+    `rank_local = True` it is given its rank's own and gathers the others' itself: it then returns the loss of the
+    global batch and leaves W times its gradient on the own rows. `min_views`: how many views of an image it compares at
+    least.
     """
 
     def __call__(self, projections: list[Tensor]) -> Loss:
