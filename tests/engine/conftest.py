@@ -14,43 +14,9 @@ TESTS = Path(__file__).parents[1]
 sys.path.insert(0, str(TESTS))  # toy_plugin is a module of the tests as well as a plugin file
 
 import toy_plugin  # noqa: E402
+from toy_recipe import RECIPE  # noqa: E402
 
 torch.set_num_threads(1)  # the tensors here are tiny: more threads would only wait for each other
-
-RECIPE = f"""
-schema = 1
-name = "toy"
-plugins = ['{TESTS / "toy_plugin.py"}']
-[pretrain]
-epochs = 2
-batch_size = 16
-[pretrain.data]
-name = "builtin.shapes"
-image_size = 16
-num_train = 64
-num_validation = 20
-num_test = 41
-[pretrain.views]
-name = "local.brightness"
-[pretrain.backbone]
-name = "local.pooled"
-[pretrain.head]
-name = "local.linear"
-[pretrain.objective]
-name = "local.agreement"
-[pretrain.optimizer]
-name = "builtin.sgd"
-learning_rate = 0.1
-weight_decay = 1e-4
-[pretrain.schedule.learning_rate]
-name = "builtin.cosine"
-warmup_epochs = 1
-[[evaluate]]
-name = "builtin.knn"
-k = 5
-features = ["h", "z"]
-baselines = ["random", "pixels"]
-"""
 
 
 @pytest.fixture

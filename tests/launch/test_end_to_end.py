@@ -14,40 +14,15 @@ from safetensors.torch import load_file
 
 TESTS = Path(__file__).parents[1]
 
-RECIPE = f"""
-schema = 1
-name = "toy"
-plugins = ['{TESTS / "toy_plugin.py"}']
-[pretrain]
-epochs = 40
-batch_size = 16
-[pretrain.data]
-name = "builtin.shapes"
-image_size = 16
-num_train = 64
-num_validation = 20
-num_test = 41
-[pretrain.views]
-name = "local.brightness"
-[pretrain.backbone]
-name = "local.pooled"
-[pretrain.head]
-name = "local.linear"
-[pretrain.objective]
-name = "local.agreement"
-[pretrain.optimizer]
-name = "builtin.sgd"
-learning_rate = 0.1
-[[evaluate]]
-name = "builtin.knn"
-k = 5
-"""
+sys.path.insert(0, str(TESTS))
+
+from toy_recipe import RECIPE  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     path = tmp_path_factory.mktemp("recipe") / "toy.toml"
-    path.write_text(RECIPE)
+    path.write_text(RECIPE.replace("epochs = 2", "epochs = 40", 1))
     return path
 
 
