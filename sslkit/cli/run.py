@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sslkit.launch.meeting import Place
+    from sslkit.recipe.plan import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=count, metavar="N", help="processes that load images (chosen by device)")
     parser.add_argument("--compile", action="store_true", help="compile the views: seconds once, faster ever after")
     parser.add_argument("--deterministic", action="store_true", help="refuse operations that vary from run to run")
+    parser.add_argument(
+        "--skip-absent", action="store_true", help="leave out evaluations whose data is not there, and list them"
+    )
     parser.add_argument("--nproc", type=positive, metavar="N", default=1, help="processes on this machine (1)")
     parser.add_argument(
         "--nodes", type=positive, metavar="N", default=1, help="machines, each with --nproc processes (1)"
@@ -72,9 +76,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sslkit.recipe.resolve import load_recipe
-
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
+    recipe = _recipe_of(arguments)
 
     from sslkit.engine.run import run
 
@@ -88,6 +90,7 @@ def _run(arguments: argparse.Namespace) -> int:
         workers=arguments.workers,
         compile_views=arguments.compile,
         deterministic=arguments.deterministic,
+        skip_absent=arguments.skip_absent,
         watchers=[console],
         rendezvous=arguments.exchange,
         start_timeout=arguments.start_timeout,
@@ -96,6 +99,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if info.complete and os.environ.get("RANK", "0") == "0":
         console.say(f"{info.folder} is complete: its scores are in {info.folder / 'summary.json'}")
     return 0
+
+
+def _recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """Return the checked recipe; of the `evaluate` command, for the weights that it names."""
+    from sslkit.recipe.evaluation import load_evaluation
+    from sslkit.recipe.resolve import load_recipe
+
+    weights = getattr(arguments, "weights", None)
+    if weights is not None:
+        return load_evaluation(arguments.recipe, weights, arguments.overrides)
+    return load_recipe(arguments.recipe, arguments.overrides)
 
 
 def _launch(arguments: argparse.Namespace) -> int:
@@ -110,7 +124,8 @@ def _launch(arguments: argparse.Namespace) -> int:
     from sslkit.recipe.merge import load_document
 
     place = _place(arguments)
-    require_divisible(load_document(arguments.recipe, arguments.overrides), place.size)
+    if not hasattr(arguments, "weights"):
+        require_divisible(load_document(arguments.recipe, arguments.overrides), place.size)
     if arguments.slurm is not None:
         return _submit(arguments)
     launch = Launch(
@@ -126,10 +141,9 @@ def _launch(arguments: argparse.Namespace) -> int:
 
 def _submit(arguments: argparse.Namespace) -> int:
     from sslkit.launch.slurm import submit
-    from sslkit.recipe.resolve import load_recipe
     from sslkit.text import safe_text
 
-    recipe = load_recipe(arguments.recipe, arguments.overrides)  # no typing error should wait in a queue
+    recipe = _recipe_of(arguments)  # no typing error should wait in a queue
     told = submit(
         arguments.words,
         name=recipe.name,

@@ -39,6 +39,7 @@ class Pretraining:
     """Everything a pretraining needs, built and checked; nothing has been written or trained.
 
     Attributes:
+        total_steps: Steps in all.
         view_shape: (C, h, w) of the first view.
         learning_rate: After scaling; what the schedule multiplies.
         bad_images: Those that this pretraining and the evaluations of its weights could not read.
@@ -48,7 +49,7 @@ class Pretraining:
     source: Source
     order: Order
     batches: Batches
-    epochs: int
+    total_steps: int
     learning_rate: float
     normalisation: Normalisation | None
     view_shape: tuple[int, int, int]
@@ -89,7 +90,8 @@ def assemble(
     views: Any,
     optimizer: OptimizerFactory,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int,
     learning_rate: float,
     learning_rate_scaling: str = "none",
@@ -114,6 +116,8 @@ def assemble(
     """
     if learning_rate_scaling not in SCALINGS:
         raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
+    if (epochs is None) == (steps is None):
+        raise RunError("say how long to train, either epochs or steps")
     require_shares(method, batch_size, micro_batch_size)
     at_once = micro_batch_size or batch_size
     device = torch.device(device)
@@ -161,7 +165,7 @@ def assemble(
         source=source,
         order=order,
         batches=batches,
-        epochs=epochs,
+        total_steps=steps if steps is not None else (epochs or 0) * order.steps_per_epoch,
         learning_rate=peak,
         normalisation=normalisation,
         view_shape=shapes[0],

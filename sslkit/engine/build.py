@@ -8,30 +8,32 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from sslkit.engine.artifact import (
-    component_card,
-    load_backbone,
-    load_into,
-    normalisation_of_weights,
-    rebuild_backbone,
-)
+from sslkit.engine.artifact import component_card
 from sslkit.engine.assemble import Pretraining, assemble
-from sslkit.engine.fit import MisfitError, require_channels
+from sslkit.engine.choices import OpenedData, built, naming_the_size
+from sslkit.engine.fit import require_channels
 from sslkit.engine.frozen import FrozenModel, require_measurable
 from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
 from sslkit.engine.randomness import component_seed, seeded
-from sslkit.errors import PluginError, RunError, SslkitError
-from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
-from sslkit.text import one_line
+from sslkit.engine.weights import (
+    RANDOM,
+    load_backbone,
+    load_into,
+    normalisation_of_weights,
+    trained_with,
+    untrained_like,
+)
+from sslkit.errors import DataError, PluginError, RunError
+from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class BuiltEvaluation:
     """One [[evaluate]] table, built.
 
     Attributes:
+        index: Its number, from 0.
         name: The component's name, numbered where a recipe names it twice.
         data_name: The data component's name.
     """
 
+    index: int
     name: str
     data_name: str
     evaluation: Evaluation
@@ -58,6 +62,7 @@ class Build:
         pretraining: None for a recipe that only evaluates.
         model: The weights to evaluate, for a recipe that only evaluates.
         untrained: The backbone before training, if an evaluation compares with it.
+        skipped: Evaluations whose data is not there, with the reason.
         cards: How the artifact names the components of backbone and head.
         exporters: (name, exporter).
         derived: What follows from the recipe and the data.
@@ -67,67 +72,110 @@ class Build:
     model: FrozenModel | None
     untrained: FrozenModel | None
     evaluations: list[BuiltEvaluation]
+    skipped: dict[str, str]
     cards: dict[str, dict[str, Any] | None]
     exporters: list[tuple[str, Exporter]]
     derived: dict[str, Any] = field(default_factory=dict)
 
 
-def build(recipe: Recipe, *, data_root: Path | None = None, device: torch.device, workers: int | None = None) -> Build:
+def build(
+    recipe: Recipe,
+    *,
+    data_root: Path | None = None,
+    device: torch.device,
+    workers: int | None = None,
+    skip_absent: bool = False,
+) -> Build:
     """Build every component of a recipe and open all of its data.
+
+    Args:
+        recipe: The checked recipe.
+        data_root: What its `folder` keys are below.
+        device: Where it will run.
+        workers: Loader processes; None chooses.
+        skip_absent: Leave out evaluations whose data cannot be opened, and list them.
 
     Raises:
         SslkitError: Something does not exist, is empty, or does not fit; names the recipe's key.
     """
-    data: dict[str, Data] = {}
+    data = OpenedData(data_root, recipe.seed)
     pretraining, untrained, model = None, None, None
     cards: dict[str, dict[str, Any] | None] = {"backbone": None, "head": None}
     wants_untrained = any("random" in plan.baselines for plan in recipe.evaluate)
     if recipe.pretrain is not None:
         plan = recipe.pretrain
-        opened = data[_key(plan.data)] = open_data(plan.data, data_root, recipe.seed)
-        pretraining, initial = _build_pretraining(recipe, plan, opened, device, workers, keep_initial=wants_untrained)
+        pretraining, initial = _build_pretraining(recipe, plan, data, device, workers, keep_initial=wants_untrained)
         cards = {part: _card(getattr(plan, part)) for part in ("backbone", "head")}
         if initial is not None:
             untrained = pretraining.freeze(initial)
-    elif recipe.weights is not None:
-        model = load_backbone(recipe.weights, device=str(device), workers=workers)
-        model.seed = recipe.seed
+    else:
+        model = load_frozen(recipe, device, workers)
         if wants_untrained:
-            with seeded(component_seed(recipe.seed, "pretrain.backbone")):
-                initial = rebuild_backbone(recipe.weights)
-            untrained = FrozenModel(initial, **model.settings())
-    evaluations: list[BuiltEvaluation] = []
+            untrained = FrozenModel(_untrained_backbone(recipe), **model.settings())
     measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
-    for evaluation in recipe.evaluate:
-        for name in evaluation.features:
-            require_measurable(name, measured.backbone, getattr(measured, "head", None))
+    size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
+    evaluations: list[BuiltEvaluation] = []
+    skipped: dict[str, str] = {}
+    for number, evaluation in enumerate(recipe.evaluate):
         title = number_if_taken(evaluation.evaluation.component.name, {known.name for known in evaluations})
-        choice = evaluation.data or recipe.pretrain.data  # type: ignore[union-attr]
-        is_new = _key(choice) not in data
-        opened = _open_once(choice, data, data_root, recipe.seed)
-        if is_new:  # the pretraining's own images are checked with their views
-            size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
-            require_channels(measured.backbone, opened, size, choice.path)
-        probe = built(evaluation.evaluation, recipe.seed)
-        evaluations.append(BuiltEvaluation(title, choice.component.name, probe, opened, evaluation))
+        try:
+            evaluations.append(_build_evaluation(number, title, evaluation, recipe, data, measured, size))
+        except DataError as error:
+            if not skip_absent:
+                raise
+            skipped[f"{title} ({evaluation.evaluation.path})"] = str(error)
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
-    result = Build(pretraining, model, untrained, evaluations, cards, exporters)
+    result = Build(pretraining, model, untrained, evaluations, skipped, cards, exporters)
     if pretraining is not None:
         result.derived = _derived(pretraining)
         _require_same_derived(recipe, result.derived)
     return result
 
 
+def _build_evaluation(
+    number: int, title: str, plan: EvaluatePlan, recipe: Recipe, data: OpenedData, measured: Any, size: int
+) -> BuiltEvaluation:
+    for name in plan.features:
+        require_measurable(name, measured.backbone, getattr(measured, "head", None))
+    choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
+    is_new = choice not in data
+    opened = data.open_for_evaluation(choice)
+    if is_new:  # the pretraining's own images are checked with their views
+        require_channels(measured.backbone, opened, size, choice.path)
+    evaluation = built(plan.evaluation, recipe.seed)
+    require_labels(evaluation, opened, plan.evaluation, choice)
+    return BuiltEvaluation(number, title, choice.component.name, evaluation, opened, plan)
+
+
+def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
+    """Refuse an evaluation that needs labels on data that has none, before anything is trained.
+
+    Raises:
+        RunError: All or some of the labels are missing.
+    """
+    if not getattr(evaluation, "needs_labels", False):
+        return
+    what = f"{choice.path} ({choice.component.name}) needs labels, and {data_choice.component.name}"
+    advice = "use data with labels, give this evaluation a data table of its own, or leave it out"
+    for split in ("train", "test"):
+        labels = getattr(data.split(split), "labels", None)
+        missing = 0 if labels is None or np.ndim(labels) != 1 else int((np.asarray(labels) < 0).sum())
+        if data.num_classes is None or missing:
+            how_many = "has none" if data.num_classes is None else f"lacks {missing:,} of its {split} split"
+            raise RunError(f"{what} {how_many}: {advice}")
+
+
 def _build_pretraining(
     recipe: Recipe,
     plan: PretrainPlan,
-    data: Data,
+    opened: OpenedData,
     device: torch.device,
     workers: int | None,
     *,
     keep_initial: bool,
 ) -> tuple[Pretraining, nn.Module | None]:
     seed = recipe.seed
+    data = opened.open(plan.data)
     views = built(plan.views, seed)
     method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
     initial = copy.deepcopy(method.backbone) if keep_initial else None
@@ -154,9 +202,54 @@ def _build_pretraining(
             checkpoint_every_steps=plan.checkpoint_every_steps,
             checkpoint_every_epochs=plan.checkpoint_every_epochs,
             on_save_error=plan.on_save_error,
-            callbacks=[built(choice, seed) for choice in plan.callbacks],
+            callbacks=[
+                build_callback(watcher, opened.open(watcher.data or plan.data), seed) for watcher in plan.callbacks
+            ],
         )
     return pretraining, initial
+
+
+def load_frozen(recipe: Recipe, device: torch.device | str = "cpu", workers: int | None = None) -> FrozenModel:
+    """Load the weights of a recipe that only evaluates.
+
+    Raises:
+        RunError: It names none, or they do not fit; see `load_backbone`.
+    """
+    table = recipe.backbone
+    backbone = None if table is None else built(table, recipe.seed)
+    weights = recipe.weights
+    if weights is None and backbone is not None and trained_with(backbone):
+        weights = RANDOM
+    if weights is None:
+        raise RunError(f"{recipe.source}: evaluates, but says not what: sslkit evaluate WEIGHTS {recipe.source}")
+    model = load_backbone(
+        weights,
+        backbone=backbone,
+        normalisation=None if table is None else _declared_normalisation(table),
+        input_size=None if table is None else table.keys["input_size"],
+        partial=recipe.partial_weights,
+        device=str(device),
+        workers=workers,
+    )
+    model.seed = recipe.seed
+    return model
+
+
+def _untrained_backbone(recipe: Recipe) -> nn.Module:
+    """Return a random backbone of the kind that a recipe's weights belong to."""
+    with seeded(component_seed(recipe.seed, "pretrain.backbone")):
+        fresh = None if recipe.weights is None else untrained_like(recipe.weights)
+    if fresh is not None:
+        return fresh
+    again: nn.Module | None = None if recipe.backbone is None else built(recipe.backbone, recipe.seed)
+    if again is None or trained_with(again):
+        raise RunError('baselines = ["random"]: nothing says how to build this backbone without its weights')
+    return again
+
+
+def build_callback(plan: CallbackPlan, data: Data, seed: int) -> Any:
+    """Build a callback, with data if it measures something."""
+    return built(plan.callback, seed, data=data) if plan.takes_data else built(plan.callback, seed)
 
 
 def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes: int | None) -> Any:
@@ -167,8 +260,9 @@ def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes
     backbone = None if plan.backbone is None else built(plan.backbone, seed)
     if backbone is not None and not isinstance(getattr(backbone, "feature_dim", None), int):
         raise PluginError(f"{plan.backbone.component.name} has no integer feature_dim")  # type: ignore[union-attr]
-    head = None if plan.head is None else built(plan.head, seed, in_dim=getattr(backbone, "feature_dim", None))
     engine = {"num_samples": num_samples, "num_classes": num_classes}
+    in_dim = getattr(backbone, "feature_dim", None)
+    head = None if plan.head is None else built(plan.head, seed, in_dim=in_dim, num_classes=num_classes)
     objective = None
     if plan.objective is not None:
         dim = getattr(head, "out_dim", None) or getattr(backbone, "feature_dim", None)
@@ -178,13 +272,13 @@ def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes
     return built(plan.method, seed, **given, **engine)
 
 
-def normalisation_of(data: Choice) -> Normalisation | None:
-    """Return what a data table's `normalize` says."""
-    declared = data.keys["normalize"]
+def _declared_normalisation(table: Choice) -> Normalisation | None:
+    """Return what the `normalize` of a data or backbone table says."""
+    declared = table.keys["normalize"]
     if declared is None:
         return None
     if len(declared.mean) != len(declared.std):
-        raise RunError(f"{data.path}.normalize: {len(declared.mean)} means, but {len(declared.std)} deviations")
+        raise RunError(f"{table.path}.normalize: {len(declared.mean)} means, but {len(declared.std)} deviations")
     return Normalisation(declared.mean, declared.std)
 
 
@@ -193,7 +287,7 @@ def starting_normalisation(plan: PretrainPlan) -> Normalisation | None:
 
     The two may disagree only where the weights need not fit.
     """
-    declared = normalisation_of(plan.data)
+    declared = _declared_normalisation(plan.data)
     if plan.weights is None:
         return declared
     known, normalisation = normalisation_of_weights(plan.weights)
@@ -204,56 +298,10 @@ def starting_normalisation(plan: PretrainPlan) -> Normalisation | None:
     return normalisation if known else declared
 
 
-def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
-    """Build a data component; its root is the recipe's `folder` below the data root."""
-    folder = choice.keys["folder"]
-    root = (data_root or Path()) / Path(folder or ".").expanduser()
-    opened: Data = built(choice, seed, root=root)
-    return opened
-
-
-def _open_once(choice: Choice, opened: dict[str, Data], data_root: Path | None, seed: int) -> Data:
-    """Open a data table with train and test images; the same table twice is the same data and shares its features."""
-    key = _key(choice)
-    if key not in opened:
-        opened[key] = open_data(choice, data_root, seed)
-    for split in ("train", "test"):
-        if len(opened[key].split(split)) == 0:
-            raise RunError(f"{choice.path}: the {split} split is empty")
-    return opened[key]
-
-
-def _key(choice: Choice) -> str:
-    keys = {name: value for name, value in choice.keys.items() if name != "normalize"}  # the backbone's, not the data's
-    return repr((choice.component.name, keys, choice.options))
-
-
 def number_if_taken(name: str, taken: set[str]) -> str:
     """Return a name that no other evaluation of the recipe has: `builtin.knn`, `builtin.knn 2`."""
     numbered = (f"{name} {number}" for number in itertools.count(2))
     return name if name not in taken else next(title for title in numbered if title not in taken)
-
-
-def built(choice: Choice, seed: int, **engine: Any) -> Any:
-    """Build a component under the seed of its place; a fault names the place."""
-    with seeded(component_seed(seed, choice.path)):
-        try:
-            return choice.build(**engine)
-        except SslkitError as error:
-            error.args = (f"{choice.path} ({choice.component.name}): {error}",)
-            raise
-        except (TypeError, ValueError) as error:
-            raise PluginError(f"{choice.path} ({choice.component.name}): {one_line(error)}") from error
-
-
-@contextmanager
-def naming_the_size(views: Choice) -> Iterator[None]:
-    """Name the recipe's key behind an image size that the backbone refuses."""
-    try:
-        yield
-    except MisfitError as error:
-        keys = [key for key, value in views.options.items() if value == error.size and not isinstance(value, bool)]
-        raise RunError(f"{views.path}.{keys[0]} = {error.size}: {error}" if keys else str(error)) from None
 
 
 def _card(choice: Choice | None) -> dict[str, Any] | None:
@@ -265,7 +313,7 @@ def _derived(pretraining: Pretraining) -> dict[str, Any]:
     return {
         "num_images": order.num_images,
         "steps_per_epoch": order.steps_per_epoch,
-        "total_steps": order.steps_per_epoch * pretraining.epochs,
+        "total_steps": pretraining.total_steps,
         "learning_rate": pretraining.learning_rate,
     }
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sslkit.engine.artifact import load_backbone
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, sample_views
-from sslkit.engine.build import build_method, built, naming_the_size, open_data, starting_normalisation
+from sslkit.engine.build import build_callback, build_method, load_frozen, require_labels, starting_normalisation
+from sslkit.engine.choices import built, naming_the_size, open_data
 from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
@@ -49,8 +49,12 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
     if recipe.pretrain is not None:
         data = _opened(recipe.pretrain.data, data_root, recipe.seed, lines)
         measured, size = _check_pretraining(recipe.pretrain, data, recipe.seed, lines)
-    elif recipe.weights is not None:
-        measured = load_backbone(recipe.weights)
+        for watcher in recipe.pretrain.callbacks:
+            own = data if watcher.data is None else _opened(watcher.data, data_root, recipe.seed, lines)
+            if own is not None or not watcher.takes_data:
+                callback_manager([build_callback(watcher, own, recipe.seed)])  # type: ignore[arg-type]
+    elif recipe.weights is not None or recipe.backbone is not None:
+        measured = load_frozen(recipe)
         size = measured.input_size
     for plan in recipe.evaluate:
         test_data = data if plan.data is None else _opened(plan.data, data_root, recipe.seed, lines)
@@ -62,7 +66,10 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
                 require_measurable(name, measured.backbone, getattr(measured, "head", None))
             if plan.data is not None and test_data is not None:
                 require_channels(measured.backbone, test_data, size, plan.data.path)
-        built(plan.evaluation, recipe.seed)
+        evaluation = built(plan.evaluation, recipe.seed)
+        if test_data is not None:
+            choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
+            require_labels(evaluation, test_data, plan.evaluation, choice)
     for choice in recipe.export:
         built(choice, recipe.seed)
     return lines
@@ -83,7 +90,6 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
     plan.optimizer.build(params=parameter_groups(method, 1.0, 0.0))
     for choice in plan.schedules.values():
         built(choice, seed)
-    callback_manager([built(choice, seed) for choice in plan.callbacks])
     sizes = ", ".join(f"{channels} x {height} x {width}" for channels, height, width in dict.fromkeys(shapes))
     millions = sum(parameter.numel() for parameter in method.backbone.parameters()) / 1e6
     lines += [

@@ -14,6 +14,7 @@ from sslkit.errors import RunError
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.write import resolved_tree
 from sslkit.run_folder import newest_step
+from sslkit.studies.recipes import leaves
 
 # What may change between a run and its continuation: how long, and what is measured afterwards.
 _MAY_CHANGE = ("description", "requires", "evaluate", "export", "pretrain.epochs", "pretrain.callbacks",
@@ -64,7 +65,7 @@ def _listed(lines: list[str]) -> str:
 def _differences(recipe: Recipe, path: Path) -> dict[str, str]:
     """Return key to `key was a, is b` of everything that a recipe has otherwise than a resolved one."""
     former = tomllib.loads(path.read_text(encoding="utf-8"))
-    before, after = _leaves(former), _leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    before, after = leaves(former), leaves(json.loads(json.dumps(resolved_tree(recipe))))
     return {
         key: f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
@@ -74,20 +75,19 @@ def _differences(recipe: Recipe, path: Path) -> dict[str, str]:
 
 def compared(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe a checkpoint must agree on, leaf by leaf."""
-    leaves = _leaves(json.loads(json.dumps(resolved_tree(recipe))))
-    return {key: value for key, value in leaves.items() if not key.startswith(_MAY_CHANGE) and not _is_place(key)}
+    everything = leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    return {key: value for key, value in everything.items() if not key.startswith(_MAY_CHANGE) and not _is_place(key)}
+
+
+def evaluated(recipe: Recipe, number: int) -> dict[str, Any]:
+    """Return what of one [[evaluate]] table, and of the data it falls back on, its results depend on."""
+    tree = json.loads(json.dumps(resolved_tree(recipe)))
+    table = tree["evaluate"][number]
+    table = {key: value for key, value in table.items() if key not in ("features", "baselines", "num_seeds")}
+    table.setdefault("data", tree.get("pretrain", {}).get("data"))
+    return {key: value for key, value in leaves(table).items() if not _is_place(key)}
 
 
 def _is_place(key: str) -> bool:
     """Where data lies may change: the fingerprint of the images tells whether they are the same."""
     return key.endswith("data.folder")
-
-
-def _leaves(tree: Any, path: str = "") -> dict[str, Any]:
-    """Return dotted key to value of everything that is no table; tables in arrays count their places."""
-    if isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
-        tree = dict(enumerate(tree))
-    if isinstance(tree, dict) and tree:
-        pairs = [(f"{path}.{key}" if path else str(key), value) for key, value in tree.items()]
-        return {key: leaf for below, value in pairs for key, leaf in _leaves(value, below).items()}
-    return {path: tree}

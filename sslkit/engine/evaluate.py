@@ -1,17 +1,21 @@
 """What frozen weights are worth: every evaluation on every kind of features asked for.
 
-Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights and features: the rows of
-`summary.json`. Called by `run` and from Python.
+Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights, features and seed: the rows of
+`summary.json`. The weights are the same bits afterwards. Called by `run` and from Python.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
+from sslkit.engine.inventory import fingerprint_of
+from sslkit.errors import PluginError
+from sslkit.studies.scores import scorable
+from sslkit.studies.significance import bootstrap_interval
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,10 @@ class Result:
         features: "h", "z", a layer's name, or "pixels".
         weights: "pretrained", "random", or "none" for the pixels.
         outcome: Scores and predictions.
-        seed: The run's seed.
+        seed: Of whatever the evaluation drew.
+        interval: 95 % bootstrap interval of the headline over the test images; None where predictions do not give it.
+        data_fingerprint: Of the test images; only predictions on equal ones can be paired.
+        index: Number of the recipe's [[evaluate]] table, from 0.
     """
 
     evaluation: str
@@ -33,6 +40,9 @@ class Result:
     weights: str
     outcome: Outcome
     seed: int
+    interval: tuple[float, float] | None = None
+    data_fingerprint: str = ""
+    index: int = 0
 
     @property
     def title(self) -> str:
@@ -52,24 +62,35 @@ class Result:
             "weights": self.weights,
             "metric": self.outcome.headline,
             "value": metrics[self.outcome.headline],
+            "interval": self.interval,
             "n": int(metrics["n"]) if "n" in metrics else None,
             "seed": self.seed,
+            "index": self.index,
         }
+
+
+class Subject(NamedTuple):
+    """What one evaluation measures: features of weights."""
+
+    features: str
+    weights: str
+    model: FrozenModel
 
 
 def subjects(
     model: FrozenModel, features: Iterable[str], baselines: Iterable[str], untrained: FrozenModel | None
-) -> list[tuple[str, str, FrozenModel]]:
-    """Return (features, weights, model) of everything one evaluation measures.
+) -> list[Subject]:
+    """Return everything that one evaluation measures.
 
     Called for all evaluations before the first runs, so that one pass over the images serves them all.
     """
-    chosen = [(name, "pretrained", model.measuring(name)) for name in features]
+    chosen = [Subject(name, "pretrained", model.measuring(name)) for name in features]
     for baseline in baselines:
         if baseline == "pixels":
-            chosen.append(("pixels", "none", model.measuring("pixels")))
+            chosen.append(Subject("pixels", "none", model.measuring("pixels")))
         elif untrained is not None:
-            chosen.append(("h", "random", untrained))
+            without_head = [name for name in features if name != "z"] or ["h"]
+            chosen += [Subject(name, "random", untrained.measuring(name)) for name in without_head]
     return chosen
 
 
@@ -81,6 +102,7 @@ def evaluate(
     features: Sequence[str] = ("h",),
     baselines: Sequence[str] = (),
     untrained: FrozenModel | None = None,
+    num_seeds: int = 1,
 ) -> list[Result]:
     """Evaluate frozen weights.
 
@@ -91,23 +113,37 @@ def evaluate(
         features: What to measure: "h", "z", or layers of the backbone.
         baselines: "pixels" measures the pixels themselves; "random" the backbone in `untrained`.
         untrained: The backbone before training.
+        num_seeds: Repetitions, each with a seed of its own.
 
     Returns:
-        One result per evaluation and kind of features.
+        One result per evaluation, kind of features and seed.
     """
     named = evaluations if isinstance(evaluations, Mapping) else {_name(e): e for e in evaluations}
     chosen = subjects(model, features, baselines, untrained)
     label = str(getattr(data, "name", type(data).__name__))
-    return [measure(name, evaluation, label, data, subject) for name, evaluation in named.items() for subject in chosen]
+    return [
+        measure(name, evaluation, label, data, subject, model.seed + repetition)
+        for name, evaluation in named.items()
+        for subject in chosen
+        for repetition in range(num_seeds)
+    ]
 
 
-def measure(
-    name: str, evaluation: Evaluation, data_name: str, data: Data, subject: tuple[str, str, FrozenModel]
-) -> Result:
-    """Run one evaluation on one subject."""
-    features, weights, model = subject
-    outcome = evaluation(model, data)
-    return Result(name, data_name, features, weights, outcome, model.seed)
+def measure(name: str, evaluation: Evaluation, data_name: str, data: Data, subject: Subject, seed: int) -> Result:
+    """Run one evaluation on one subject.
+
+    Raises:
+        PluginError: The evaluation has changed the weights that it was lent.
+    """
+    before = subject.model.digest()
+    outcome = evaluation(subject.model.seeded(seed), data)
+    if subject.model.digest() != before:
+        raise PluginError(f"{name} has changed the weights it was to measure; an evaluation that trains needs a copy")
+    predictions = outcome.predictions
+    known = scorable(outcome.headline, predictions)
+    interval = bootstrap_interval(outcome.headline, predictions) if known else None
+    fingerprint = fingerprint_of(data.split("test"))
+    return Result(name, data_name, subject.features, subject.weights, outcome, seed, interval, fingerprint)
 
 
 def _name(evaluation: Evaluation) -> str:

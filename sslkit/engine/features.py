@@ -7,7 +7,7 @@ by the `embed` command.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -78,11 +78,10 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     dataset = data.split(split)
     if len(dataset) == 0:
         raise DataError(f"the {split} split of {one_line(data)} is empty")
-    table_of = getattr(data, "table", None)
-    table = table_of(split) if table_of is not None else None
+    table = _table_of(data, split)
     if table is not None:
         own = list(range(rank(), len(table), world_size()))
-        batches = (fit_tensors(part, model.input_size) for part in table[rank() :: world_size()].split(BATCH))
+        batches = (fit_tensors(part, model.input_size) for part in torch.split(table[rank() :: world_size()], BATCH))
         labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
         return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch) for batch in batches))[1]
     skip = getattr(data, "on_bad_image", "raise") == "replace"
@@ -93,6 +92,61 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     if not found.kept:
         raise DataError(f"the {split} split of {one_line(data)} holds no readable image")
     return found.values.pop("labels"), found.values
+
+
+def fitted_batches(model: FrozenModel, data: Data, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the images of a split as `extract` sees them, uint8 [b, C, S, S], with their labels.
+
+    Raises:
+        DataError: As `extract`.
+    """
+    dataset = data.split(split)
+    if len(dataset) == 0:
+        raise DataError(f"the {split} split of {one_line(data)} is empty")
+    table = _table_of(data, split)
+    if table is not None:
+        labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
+        for images, of_images in zip(torch.split(table, BATCH), torch.split(labels, BATCH), strict=True):
+            yield fit_tensors(images, model.input_size), of_images
+        return
+    skip_bad = getattr(data, "on_bad_image", "raise") == "replace"
+    with closing(_parts(model, dataset, range(len(dataset)))) as parts:
+        for part in parts:
+            _require_good(part, skip_bad=skip_bad)
+            if part.kept:
+                yield part.images, part.labels
+
+
+def fitted_images(data: Data, split: str, size: int, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Return some images of a split, scaled and cropped as evaluations see them, read in this process.
+
+    Args:
+        data: Where they are.
+        split: Of which split.
+        size: Side S in pixels.
+        positions: Which; those that cannot be read are left out.
+
+    Returns:
+        uint8 [n, C, S, S], and their labels.
+
+    Raises:
+        DataError: There is no such split, or not one of the images can be read.
+    """
+    dataset = data.split(split)
+    table = _table_of(data, split)
+    if table is not None:
+        labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
+        return fit_tensors(table[list(positions)], size), labels[list(positions)]
+    fitted = _Fitted(dataset, size)
+    part = _Part.of([fitted[position] for position in positions])
+    if not part.kept:
+        raise DataError(f"the {split} split of {one_line(data)} holds no readable image")
+    return part.images, part.labels
+
+
+def _table_of(data: Data, split: str) -> Tensor | None:
+    table_of = getattr(data, "table", None)
+    return table_of(split) if table_of is not None else None
 
 
 class _Folder:
@@ -166,21 +220,29 @@ class _Fitted(WithPluginFiles, TorchDataset[_Item]):
         return _Item(index, fit_image(image, self._size), label, damaged_metadata=has_damaged_metadata(image))
 
 
-def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
-    parts = loaded(
+def _parts(model: FrozenModel, dataset: Dataset, positions: range) -> Generator[_Part, None, None]:
+    return loaded(
         _Fitted(dataset, model.input_size),
         dataset,
         workers=model.workers if len(dataset) > BATCH else 0,
         batch_size=CHUNK,
-        sampler=range(rank(), len(dataset), world_size()),
+        sampler=positions,
         collate_fn=_Part.of,
     )
+
+
+def _require_good(part: _Part, *, skip_bad: bool) -> None:
+    if part.bad and not skip_bad:
+        raise DataError(f'{part.bad[0]} (or leave such images out: on_bad_image = "replace")')
+
+
+def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
+    parts = _parts(model, dataset, range(rank(), len(dataset), world_size()))
     found = _Found([], [], [], {})
 
     def batches() -> Iterator[dict[str, Tensor]]:
         for part in parts:
-            if part.bad and not skip_bad:
-                raise DataError(f'{part.bad[0]} (or leave such images out: on_bad_image = "replace")')
+            _require_good(part, skip_bad=skip_bad)
             found.kept.extend(part.kept)
             found.bad.extend(part.bad)
             found.damaged_metadata.extend(part.damaged_metadata)

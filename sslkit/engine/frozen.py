@@ -8,7 +8,9 @@ evaluations ask. The weights do not change: eval mode, no gradient, BatchNorm wi
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -17,7 +19,7 @@ from torch.nn import functional
 
 from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import default_workers
-from sslkit.engine.features import extract
+from sslkit.engine.features import extract, fitted_batches
 from sslkit.engine.interfaces import Data, Features, Normalisation
 from sslkit.errors import RunError
 from sslkit.text import did_you_mean
@@ -42,6 +44,7 @@ class FrozenModel(nn.Module):
 
     Attributes:
         measure: What `features` returns: "h", "z", the name of a layer of the backbone, or "pixels".
+        source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class FrozenModel(nn.Module):
         self.workers = default_workers(self.device) if workers is None else workers
         self.bad_images = bad_images or BadImages()
         self.measure = "h"
+        self.source: Path | None = None
         self.wanted: set[str] = {"h"}
         self._normalise = None if normalisation is None else normalisation.on(self.device)
         # Kept with the data itself, so that another object can never take over its place.
@@ -106,6 +110,21 @@ class FrozenModel(nn.Module):
         self.wanted.add(measure)
         return other
 
+    def seeded(self, seed: int) -> FrozenModel:
+        """Return the same weights with another seed for what evaluations draw; extracted features are shared."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
+    def digest(self) -> str:
+        """Return what stays the same as long as no bit of the weights changes, buffers included."""
+        total = hashlib.sha256()
+        for module in filter(None, (self.backbone, self.head)):
+            for name, tensor in module.state_dict().items():
+                total.update(name.encode())
+                total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        return total.hexdigest()
+
     def features(self, data: Data, split: str) -> Features:
         """Return the measured layer's features of a split.
 
@@ -121,27 +140,46 @@ class FrozenModel(nn.Module):
         _, labels, values = self._cache[key]
         return Features(values[self.measure], labels)
 
+    def images(self, data: Data, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return a split in batches of images as `features` sees them: uint8 [b, C, S, S] and labels, on the CPU.
+
+        Of several processes each gets all of them.
+
+        Raises:
+            DataError: The split does not exist or is empty, or an image cannot be read.
+        """
+        return fitted_batches(self, data, split)
+
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the measured layer's features [N, D] of images [N, C, h, w] in [0, 1], on the device, no gradient."""
+        return self._measures(images.to(self.device), {self.measure})[self.measure].float()
+
     @torch.inference_mode()
     def measure_all(self, images: Tensor) -> dict[str, Tensor]:
-        """Return every wanted measure of uint8 images [N, C, S, S], float32 on the CPU.
+        """Return every wanted measure of uint8 images [N, C, S, S], float32 on the CPU."""
+        found = self._measures(images.to(self.device).float() / 255, self.wanted)
+        return {name: value.float().cpu() for name, value in found.items()}
+
+    def _measures(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+        """Return some measures of images in [0, 1].
 
         A layer's map [N, C, h, w] is averaged over its positions, as the paper's h is.
         """
-        scaled = images.to(self.device).float() / 255
         found: dict[str, Tensor] = {}
-        if "pixels" in self.wanted:
-            found["pixels"] = functional.adaptive_avg_pool2d(scaled, min(self.input_size, _PIXELS_SIDE)).flatten(1)
-        layers = self.wanted - {"h", "z", "pixels"}
-        if self.wanted - {"pixels"}:
+        if "pixels" in wanted:
+            found["pixels"] = functional.adaptive_avg_pool2d(images, min(self.input_size, _PIXELS_SIDE)).flatten(1)
+        layers = wanted - {"h", "z", "pixels"}
+        if wanted - {"pixels"}:
             with _recorded(self.backbone, layers, found):
-                h = self(scaled)
+                h = self(images)
             found["h"] = h
             silent = sorted(layers - found.keys())
             if silent:
                 raise RunError(f'features = "{silent[0]}": this layer returns no tensor when the backbone runs')
-            if "z" in self.wanted and self.head is not None:
+            if "z" in wanted and self.head is not None:
                 found["z"] = self.head(h)
-        return {name: value.float().cpu() for name, value in found.items()}
+        return found
 
 
 def require_measurable(measure: str, backbone: nn.Module, head: nn.Module | None) -> None:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from sslkit.engine.batches import Source, sample_batch
-from sslkit.engine.build import built
+from sslkit.engine.choices import built
 from sslkit.engine.interfaces import Views
 from sslkit.engine.prepared_views import as_uint8
 from sslkit.recipe.plan import Choice

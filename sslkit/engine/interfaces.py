@@ -8,7 +8,7 @@ Called by nobody at run time: these are the types that `build` checks and the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -127,7 +127,8 @@ class Views(Protocol):
 class Backbone(Protocol):
     """A module with `forward [N, C, h, w] -> [N, D]`; the part kept after pretraining.
 
-    Optional: `no_weight_decay() -> names` (timm's convention).
+    Optional: `no_weight_decay() -> names` (timm's convention); `trained_with`, for a backbone that brings its weights
+    along: {mean, std, input_size} of the images that they were trained on.
     """
 
     feature_dim: int
@@ -254,26 +255,49 @@ class Features(NamedTuple):
 class Pretrained(Protocol):
     """Frozen weights as an evaluation sees them: what to measure, and the modules behind it.
 
+    An evaluation that trains the backbone does so with a copy; the engine checks that this one stays as it is.
+
     Attributes:
+        measure: What is measured: "h", "z", the name of a layer of the backbone, or "pixels".
         backbone: The module, in eval mode, without gradients.
         head: The projection head, or None.
         normalisation: What the engine applies before the backbone, or None.
         input_size: Side of the square images that the backbone is fed, pixels.
         device: Where it lives.
         seed: The run's seed, for whatever the evaluation draws.
+        workers: Loader processes for image files.
+        source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
     """
 
+    measure: str
     backbone: nn.Module
     head: nn.Module | None
     normalisation: Normalisation | None
     input_size: int
     device: torch.device
     seed: int
+    workers: int
+    source: Path | None
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the measured layer's features [N, D] of images [N, C, h, w] in [0, 1], on the device, no gradient."""
+
+    def images(self, data: Data, split: str) -> Iterator[tuple[Tensor, Tensor]]:
+        """Return a split in batches of images as `features` sees them, uint8 [b, C, S, S], and labels; on the CPU."""
 
     def features(self, data: Data, split: str) -> Features:
         """Return the measured layer's features of a split, computed once however many evaluations ask."""
 
 
 Evaluation: TypeAlias = Callable[[Pretrained, Data], Outcome]
+"""With the attribute `needs_labels = True` (see `needs_labels`), data without labels is refused before a run begins."""
+
+
+def needs_labels(evaluation: Evaluation) -> Evaluation:
+    """Mark an evaluation that cannot do without labels; a decorator."""
+    evaluation.needs_labels = True  # type: ignore[attr-defined]
+    return evaluation
+
+
 Exporter: TypeAlias = Callable[[Pretrained, Path], list[Path]]
 OptimizerFactory: TypeAlias = Callable[[Iterable[Mapping[str, Any]]], torch.optim.Optimizer]

@@ -20,13 +20,16 @@ from sslkit.run_folder import new_folder, newest_step, read_json, write_text
 from sslkit.text import one_line
 
 
-def find_run(recipe: Recipe, folder: Path | None, held: ExitStack) -> Literal["new", "begun", "complete"]:
+def find_run(
+    recipe: Recipe, folder: Path | None, held: ExitStack, *, may_lack_data: bool = False
+) -> Literal["new", "begun", "complete"]:
     """Take the folder, if it is there, and return how far its run is.
 
     Args:
         recipe: What is to be run.
         folder: Where; None is a new folder, not named yet.
         held: Holds the folder until it is closed.
+        may_lack_data: A run is complete even if evaluations were skipped because their data was not there.
 
     Raises:
         RunError: Another process has the folder, or it holds another run or other files.
@@ -35,7 +38,7 @@ def find_run(recipe: Recipe, folder: Path | None, held: ExitStack) -> Literal["n
         return "new"
     held.enter_context(locked(folder))
     require_same_recipe(recipe, folder)
-    if not _is_finished(folder):
+    if not _is_finished(folder, may_lack_data=may_lack_data):
         if newest_step(folder) == 0:  # it begins anew, perhaps with another recipe
             for name in ("metrics.jsonl", "bad_images.jsonl"):
                 (folder / name).unlink(missing_ok=True)
@@ -74,6 +77,8 @@ def write_recipe(folder: Path, recipe: Recipe, derived: Mapping[str, Any], data_
         write_text(folder / "recipe.toml", overrides + given)
 
 
-def _is_finished(folder: Path) -> bool:
+def _is_finished(folder: Path, *, may_lack_data: bool) -> bool:
     summary = read_json(folder / "summary.json")
-    return summary is not None and summary.get("status") == "finished"
+    if summary is None or summary.get("status") != "finished":
+        return False
+    return may_lack_data or not summary.get("skipped")

@@ -58,7 +58,7 @@ def train(
         NonFiniteError: The loss, a gradient or a weight is not finite; no checkpoint holds it.
     """
     state = PretrainState(pretraining)
-    stops, watch = stops or Stops(), watch or Watch()
+    stops, watch = stops or Stops.current(), watch or Watch()
     if checkpoints is not None:
         restore(state, checkpoints, identity or {})
     try:
@@ -153,7 +153,8 @@ def pretrain(
     views: Any,
     optimizer: OptimizerFactory,
     *,
-    epochs: int,
+    epochs: int | None = None,
+    steps: int | None = None,
     batch_size: int,
     learning_rate: float,
     learning_rate_scaling: str = "none",
@@ -180,7 +181,8 @@ def pretrain(
         data: Data component, or any dataset of (image, label).
         views: View generator.
         optimizer: Called with two parameter groups; such as `LARS`, or `functools.partial(sgd, momentum=0.95)`.
-        epochs: Passes over the data.
+        epochs: Passes over the data; either these or `steps`.
+        steps: Optimizer steps.
         batch_size: Images per step; what does not fill a batch is left out of the epoch.
         learning_rate: Before scaling and schedule.
         learning_rate_scaling: "none"; "linear": times batch_size / 256; "sqrt": times sqrt(batch_size).
@@ -212,6 +214,7 @@ def pretrain(
             views,
             optimizer,
             epochs=epochs,
+            steps=steps,
             batch_size=batch_size,
             learning_rate=learning_rate,
             learning_rate_scaling=learning_rate_scaling,

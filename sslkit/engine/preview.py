@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from sslkit.engine.batches import RawBatch, Source, sample_batch
-from sslkit.engine.build import built, open_data
+from sslkit.engine.choices import built, open_data
 from sslkit.engine.histograms import Panel, intensity_histograms, picture_of
 from sslkit.engine.interfaces import Dataset, Views
 from sslkit.engine.prepared_views import as_uint8, complete_views

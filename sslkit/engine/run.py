@@ -8,22 +8,25 @@ Of several processes each does all of it, and the first one writes.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pluggy
 import torch
 
+import sslkit
 from sslkit.engine.artifact import save_artifact
-from sslkit.engine.build import Build, build
-from sslkit.engine.continuation import compared
+from sslkit.engine.build import Build, BuiltEvaluation, build
+from sslkit.engine.continuation import compared, evaluated
 from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on_first, rank, wait_for_all
 from sslkit.engine.environment import choose_device, note_environment, plugin_versions
 from sslkit.engine.evaluate import Result, measure, subjects
@@ -33,9 +36,10 @@ from sslkit.engine.log import collecting
 from sslkit.engine.opening import find_run, open_folder, write_recipe
 from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
+from sslkit.engine.results import read_results, write_feature_sample, write_results, write_view_sample
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
-from sslkit.errors import NonFiniteError, RunError
+from sslkit.errors import NonFiniteError, RunError, SslkitError
 from sslkit.faults import fault
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
@@ -86,6 +90,7 @@ def run(
     workers: int | None = None,
     compile_views: bool = False,
     deterministic: bool = False,
+    skip_absent: bool = False,
     watchers: Sequence[Any] = (),
     rendezvous: str | Path | None = None,
     start_timeout: float = START_SECONDS,
@@ -105,6 +110,7 @@ def run(
         workers: Loader processes; None chooses.
         compile_views: Let the views compile themselves, if they can: equal to rounding, and faster.
         deterministic: Refuse operations that may give other bits each time.
+        skip_absent: Leave out evaluations whose data is not there, and list them; else that is an error.
         watchers: Callbacks beside the recipe's own; the command line's console is one.
         rendezvous: Folder in which several processes find each other; None takes torchrun's address.
         start_timeout: Seconds that several processes wait for each other, to start and between steps.
@@ -140,10 +146,11 @@ def run(
         ),
         contextlib.ExitStack() as held,
     ):
-        found = on_first(lambda: find_run(recipe, into, held))
+        found = on_first(lambda: find_run(recipe, into, held, may_lack_data=skip_absent))
         if into is not None and found == "complete":
             return RunInfo(recipe.name, into, recipe, chosen, [], complete=True)
-        built = build(recipe, data_root=None if data_root is None else Path(data_root), device=chosen, workers=workers)
+        root = None if data_root is None else Path(data_root)
+        built = build(recipe, data_root=root, device=chosen, workers=workers, skip_absent=skip_absent)
         if compile_views:
             _compile_views(built, chosen)
         folder = on_first(lambda: open_folder(recipe, runs, into, held, is_ours=found == "begun"))
@@ -187,6 +194,8 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         if rank() == 0:
             bad_images = (built.pretraining or built.model).bad_images  # type: ignore[union-attr]
             bad_images.keep_in(info.folder)
+            if built.pretraining is not None:
+                write_view_sample(info.folder, built.pretraining)
         info.model = _trained(info, built, hooks, stops, watch)
         _evaluate(info, built, hooks, stops)
         on_first(lambda: _export(info, built))
@@ -195,6 +204,7 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         with contextlib.suppress(Exception):  # the first error is the one to see
             reason = "stopped at once" if isinstance(error, KeyboardInterrupt) else one_line(error)
             _write_status(info, status, reason or type(error).__name__)
+            _write_report(info)
         logger.info("%s: %s", status, reason or type(error).__name__)
         with contextlib.suppress(Exception):
             hooks.hook.sslkit_run_failed(error=error)
@@ -202,12 +212,15 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     summary = {
         "status": "finished",
         "name": info.name,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
+        "skipped": built.skipped,
         "results": [result.row() for result in info.results],
     }
     if rank() == 0:
         write_json(info.folder / "summary.json", summary)
         (info.folder / "status.json").unlink(missing_ok=True)
+        _write_report(info)
     hooks.hook.sslkit_run_end(summary=summary)
     wait_for_all()  # the first one lets go of the folder: not before the others are through
 
@@ -236,6 +249,7 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         watch=watch,
     )
     model = pretraining.frozen()
+    model.source = info.folder
     lineage = {
         "recipe": info.name,
         "seed": info.recipe.seed,
@@ -255,26 +269,56 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
 
 
 def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
-    assert info.model is not None
+    model = info.model
+    assert model is not None
+    if built.evaluations and model.head is not None:
+        model.measuring("z")  # costs little in the same pass, and the report's maps show it
     chosen = [
-        subjects(info.model, evaluation.plan.features, evaluation.plan.baselines, built.untrained)
+        subjects(model, evaluation.plan.features, evaluation.plan.baselines, built.untrained)
         for evaluation in built.evaluations
     ]
     for number, evaluation in enumerate(built.evaluations):
         fault("evaluate.start", step=number)
         _write_status(info, "running", f"evaluating with {evaluation.name}")
-        results = []
-        for subject in chosen[number]:
-            with _naming(f"evaluate.{number} ({evaluation.name})"):
-                result = measure(evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject)
+        folder = info.folder / "evaluate" / f"{evaluation.index}-{evaluation.name}"
+        identity = _identity(info, evaluation)
+        known = {_of(result): result for result in on_first(partial(read_results, folder, identity))}
+        results: list[Result] = []
+        for subject, repetition in itertools.product(chosen[number], range(evaluation.plan.num_seeds)):
+            seed = info.recipe.seed + repetition
+            result = known.get((subject.features, subject.weights, seed))
+            if result is None:
+                with _naming(f"evaluate.{evaluation.index} ({evaluation.name})"):
+                    result = measure(
+                        evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject, seed
+                    )
+                result = replace(result, index=evaluation.index)
             results.append(result)
             info.results.append(result)
+            if rank() == 0:
+                write_results(folder, identity, results, evaluation.data.class_names)
             hooks.hook.sslkit_evaluation_end(run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome)
             asked = next(filter(None, from_all(stops.requested)), None)
             if asked is not None:
                 raise Stopped(f"stopped by {asked} during evaluation")
-        if rank() == 0:
-            _write_evaluation(info.folder / "evaluate" / f"{number}-{evaluation.name}", results)
+    if built.evaluations:
+        write_feature_sample(info.folder / "evaluate", model, built.untrained, built.evaluations[0].data)
+
+
+def _of(result: Result) -> tuple[str, str, int]:
+    return result.features, result.weights, result.seed
+
+
+def _identity(info: RunInfo, evaluation: BuiltEvaluation) -> dict[str, Any]:
+    """Return what the results of an evaluation depend on: where it is unchanged, a continued run has them already."""
+    assert info.model is not None
+    return {
+        "evaluation": evaluated(info.recipe, evaluation.index),
+        "weights": info.model.digest(),
+        "data": [fingerprint_of(evaluation.data.split(split)) for split in ("train", "test")],
+        "seed": info.recipe.seed,
+        "sslkit": sslkit.__version__,
+    }
 
 
 @contextlib.contextmanager
@@ -286,18 +330,16 @@ def _naming(place: str) -> Iterator[None]:
         raise NonFiniteError(f"{place}: {error}") from None
 
 
-def _write_evaluation(folder: Path, results: Sequence[Result]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    rows = [result.row() | {"metrics": result.outcome.metrics} for result in results]
-    write_json(folder / "metrics.json", {"results": rows})
-    arrays = {
-        f"{result.weights}.{result.features}.{name}": array
-        for result in results
-        for name, array in result.outcome.predictions.items()
-    }
-    temporary = folder / ".predictions.tmp.npz"
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(folder / "predictions.npz")
+def _write_report(info: RunInfo) -> None:
+    """Write the page that shows the run; a page that cannot be written is no reason to fail."""
+    try:
+        from sslkit.studies.report_page import write_report  # XXX to the top once it exists
+    except ImportError:
+        return
+    try:
+        write_report(info.folder)
+    except SslkitError as error:
+        logger.warning("no report was written: %s", error)
 
 
 def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:

@@ -44,8 +44,8 @@ class PretrainState:
 
     @property
     def epochs(self) -> int:
-        """Passes over the data in all."""
-        return self.pretraining.epochs
+        """Passes over the data in all, the last of them perhaps not whole."""
+        return -(-self.total_steps // self.steps_per_epoch)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -55,7 +55,7 @@ class PretrainState:
     @property
     def total_steps(self) -> int:
         """Steps in all."""
-        return self.epochs * self.steps_per_epoch
+        return self.pretraining.total_steps
 
     @property
     def batch_size(self) -> int:

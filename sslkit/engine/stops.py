@@ -18,6 +18,9 @@ EXIT_STOPPED: Final = 75  # EX_TEMPFAIL of sysexits.h: try again
 STOP_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name))
 
 
+_listening: list[Stops] = []
+
+
 class Stopped(SslkitError):
     """The run was asked to stop and did, in good order; calling it again goes on."""
 
@@ -36,7 +39,13 @@ class Stops:
         self._vote = Vote()
         self._former: dict[int, Any] = {}
 
+    @classmethod
+    def current(cls) -> Stops:
+        """Return the innermost one that listens to signals, or one that hears none: what an evaluation trains by."""
+        return _listening[-1] if _listening else cls()
+
     def __enter__(self) -> Stops:
+        _listening.append(self)
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in STOP_SIGNALS:
                 self._former[number] = signal.signal(number, self._handle)
@@ -45,6 +54,7 @@ class Stops:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _listening.remove(self)
         for number, former in self._former.items():
             signal.signal(number, former)
 

@@ -60,12 +60,17 @@ def _make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
     """Make what is relative to this file absolute, so that it still means the same in another file."""
     pretrain = tree.get("pretrain")
     for table in (tree, pretrain if isinstance(pretrain, dict) else {}):
-        if isinstance(table.get("weights"), str):
+        if isinstance(table.get("weights"), str) and not names_no_path(table["weights"]):
             table["weights"] = str(_absolute(folder, table["weights"]))
     if isinstance(tree.get("plugins"), list):
         tree["plugins"] = [
             str(_absolute(folder, plugin)) if isinstance(plugin, str) else plugin for plugin in tree["plugins"]
         ]
+
+
+def names_no_path(weights: str) -> bool:
+    """Return whether weights are named in another way than by a path: random ones, or those that timm offers."""
+    return weights == "random" or weights.startswith("timm:")
 
 
 def _absolute(folder: Path, text: str) -> Path:

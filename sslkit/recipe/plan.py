@@ -23,7 +23,7 @@ class Choice:
         path: Its place, such as `pretrain.objective`.
         component: What was named.
         options: Its own options, defaults filled in.
-        keys: The engine's keys beside them, defaults filled in; for an evaluation without its data.
+        keys: The engine's keys beside them, defaults filled in; for what has a data table, without it.
     """
 
     path: str
@@ -37,6 +37,19 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class CallbackPlan:
+    """One [[pretrain.callbacks]] table.
+
+    Attributes:
+        takes_data: It measures something on data: that of its own table, or else of the pretraining.
+    """
+
+    callback: Choice
+    data: Choice | None
+    takes_data: bool
+
+
+@dataclass(frozen=True)
 class PretrainPlan:
     """The [pretrain] table. Parts that the method does not take are None."""
 
@@ -44,7 +57,7 @@ class PretrainPlan:
     batch_size: int
     micro_batch_size: int | None
     precision: str
-    weights: Path | None
+    weights: str | None
     partial_weights: bool
     checkpoint_every_steps: int | None
     checkpoint_every_epochs: int
@@ -57,7 +70,7 @@ class PretrainPlan:
     objective: Choice | None
     optimizer: Choice
     schedules: Mapping[str, Choice]
-    callbacks: tuple[Choice, ...]
+    callbacks: tuple[CallbackPlan, ...]
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,7 @@ class EvaluatePlan:
     data: Choice | None
     features: tuple[str, ...]
     baselines: tuple[str, ...]
+    num_seeds: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +89,8 @@ class Recipe:
     """A checked recipe.
 
     Attributes:
+        weights: Without `pretrain`: what is evaluated; None if that is still to be said.
+        backbone: What the weights belong to, where they do not say it.
         source: The file it came from.
         derived: What a former run derived from it, to be recomputed and compared; empty in a recipe by hand.
         registry: The plugins it was checked against.
@@ -85,7 +101,9 @@ class Recipe:
     requires: tuple[str, ...]
     plugins: tuple[Path, ...]
     seed: int
-    weights: Path | None
+    weights: str | None
+    partial_weights: bool
+    backbone: Choice | None
     pretrain: PretrainPlan | None
     evaluate: tuple[EvaluatePlan, ...]
     export: tuple[Choice, ...]
@@ -109,7 +127,12 @@ class Recipe:
             )
             yield from (part for part in parts if part is not None)
             yield from plan.schedules.values()
-            yield from plan.callbacks
+            for watcher in plan.callbacks:
+                yield watcher.callback
+                if watcher.data is not None:
+                    yield watcher.data
+        if self.backbone is not None:
+            yield self.backbone
         for evaluation in self.evaluate:
             yield evaluation.evaluation
             if evaluation.data is not None:

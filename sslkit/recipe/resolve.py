@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 
 from sslkit.errors import PluginError, RecipeError
 from sslkit.recipe.merge import load_document
-from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe, Viewing
+from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe, Viewing
 from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.schema import SLOTS, PretrainKeys, RecipeKeys
 from sslkit.registry.discover import Registry
@@ -36,8 +36,21 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         RecipeError: With every problem found, one line each.
     """
-    document = load_document(Path(path), overrides)
-    return _Resolver(document, Path(path), tuple(overrides)).recipe()
+    return resolve(load_document(Path(path), overrides), Path(path), overrides)
+
+
+def resolve(document: Document, source: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Check a document.
+
+    Args:
+        document: With its overrides applied.
+        source: The file it came from.
+        overrides: For the record.
+
+    Raises:
+        RecipeError: With every problem found, one line each.
+    """
+    return _Resolver(document, source, tuple(overrides)).recipe()
 
 
 def load_viewing(path: str | Path, overrides: Sequence[str] = ()) -> Viewing:
@@ -79,6 +92,7 @@ class _Resolver:
         keys, plugins = self._engine_keys()
         pretrain_table = self.document.tree.get("pretrain")
         pretrain = self._pretrain(pretrain_table) if isinstance(pretrain_table, dict) else None
+        backbone = self._choice("frozen_backbone", self.document.tree.get("backbone"), ("backbone",))
         evaluate = tuple(self._evaluations())
         export = self._list("export", ("export",))
         if self.problems or keys is None:
@@ -89,7 +103,9 @@ class _Resolver:
             requires=keys.requires,
             plugins=plugins,
             seed=keys.seed,
-            weights=Path(keys.weights) if keys.weights else None,
+            weights=keys.weights,
+            partial_weights=keys.partial_weights,
+            backbone=backbone,
             pretrain=pretrain,
             evaluate=evaluate,
             export=export,
@@ -125,7 +141,7 @@ class _Resolver:
             for quantity, schedule in (schedule_tables.items() if isinstance(schedule_tables, dict) else ())
             if isinstance(schedule, dict) and quantity in ("learning_rate", "weight_decay")
         }
-        callbacks = self._list("callbacks", (*path, "callbacks"))
+        callbacks = tuple(self._callbacks())
         data, views, optimizer = (choices.get(slot) for slot in ("data", "views", "optimizer"))
         if isinstance(keys, PretrainKeys) and keys.micro_batch_size and keys.batch_size % keys.micro_batch_size:
             fitting = (size for size in range(keys.micro_batch_size, 0, -1) if keys.batch_size % size == 0)
@@ -138,7 +154,7 @@ class _Resolver:
             batch_size=keys.batch_size,
             micro_batch_size=keys.micro_batch_size,
             precision=keys.precision,
-            weights=Path(keys.weights) if keys.weights else None,
+            weights=keys.weights,
             partial_weights=keys.partial_weights,
             checkpoint_every_steps=keys.checkpoint_every_steps,
             checkpoint_every_epochs=keys.checkpoint_every_epochs,
@@ -176,14 +192,27 @@ class _Resolver:
             choice = self._choice("evaluate", table, path)
             if choice is None:
                 continue
-            data = None
-            if choice.keys["data"] is not None:
-                if "normalize" in choice.keys["data"]:
-                    self._problem((*path, "data", "normalize"), "belongs to the weights; leave it out here")
-                data = self._choice("data", choice.keys["data"], (*path, "data"))
-            elif "pretrain" not in self.document.tree:
+            data = self._data_of(choice, path)
+            if data is None and "pretrain" not in self.document.tree:
                 self._problem(path, "data is required without [pretrain]: add data = { name = ... }")
-            yield EvaluatePlan(choice, data, choice.keys["features"], choice.keys["baselines"])
+            keys = choice.keys
+            yield EvaluatePlan(choice, data, keys["features"], keys["baselines"], keys["num_seeds"])
+
+    def _callbacks(self) -> Iterator[CallbackPlan]:
+        for choice in self._list("callbacks", ("pretrain", "callbacks")):
+            path: KeyPath = ("pretrain", "callbacks", int(choice.path.rpartition(".")[2]))
+            data = self._data_of(choice, path)
+            takes_data = "data" in signature_of(choice.component).engine
+            if data is not None and not takes_data:
+                self._problem((*path, "data"), f"{choice.component.name} measures nothing; leave the table out")
+            yield CallbackPlan(choice, data, takes_data)
+
+    def _data_of(self, choice: Choice, path: KeyPath) -> Choice | None:
+        """Return the data table of an evaluation or a callback, if it has one."""
+        table = choice.keys["data"]
+        if table is not None and "normalize" in table:
+            self._problem((*path, "data", "normalize"), "belongs to the weights; leave it out here")
+        return self._choice("data", table, (*path, "data"))
 
     def _list(self, slot: str, path: KeyPath) -> tuple[Choice, ...]:
         tables: Any = self.document.tree
@@ -230,13 +259,12 @@ class _Resolver:
         tree = self.document.tree
         if "pretrain" not in tree and not tree.get("evaluate"):
             self._problem((), "needs a [pretrain] table, or weights = ... and [[evaluate]] tables")
-        if "pretrain" not in tree and tree.get("evaluate") and "weights" not in tree:
-            self._problem((), "weights is required without [pretrain]: the backbone to evaluate")
         pretrain = tree.get("pretrain")
         if isinstance(pretrain, dict) and pretrain.get("partial_weights") is True and "weights" not in pretrain:
             self._problem(("pretrain", "partial_weights"), "there are no weights; say which, or leave the key out")
-        if "pretrain" in tree and "weights" in tree:
-            self._problem(("weights",), "belongs inside [pretrain] when the recipe pretrains")
+        for key in ("weights", "partial_weights", "backbone"):
+            if "pretrain" in tree and key in tree:
+                self._problem((key,), "belongs inside [pretrain] when the recipe pretrains")
 
     def _plugin_files(self) -> tuple[Path, ...]:
         listed = self.document.tree.get("plugins", [])

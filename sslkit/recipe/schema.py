@@ -51,6 +51,21 @@ class DataKeys(ComponentKeys):
     )
 
 
+class FrozenBackboneKeys(ComponentKeys):
+    """Engine keys of the [backbone] table of a recipe that only evaluates."""
+
+    input_size: Positive | None = Field(None, description="Side of its images, pixels; where the weights do not say.")
+    normalize: Normalize | None = Field(None, description="What it was trained with; where the weights do not say.")
+
+
+class CallbackKeys(ComponentKeys):
+    """Engine keys of a [[pretrain.callbacks]] table."""
+
+    data: dict[str, Any] | None = Field(
+        None, description="Data table, for callbacks that measure; the pretraining data if left out."
+    )
+
+
 class OptimizerKeys(ComponentKeys):
     """Engine keys of the optimizer table."""
 
@@ -71,6 +86,7 @@ class EvaluateKeys(ComponentKeys):
     baselines: tuple[Literal["random", "pixels"], ...] = Field(
         (), description="Measured beside it: the backbone before training; the pixels themselves."
     )
+    num_seeds: Positive = Field(1, description="Repetitions, each with a seed of its own for what it draws.")
 
 
 class ScheduleTables(_Keys):
@@ -89,7 +105,7 @@ class PretrainKeys(_Keys):
         None, description="Images embedded at once; the gradient is that of the whole batch (cached gradients)."
     )
     precision: Literal["float32", "bf16"] = Field("float32", description="Of the forward and backward pass.")
-    weights: str | None = Field(None, description="Backbone to start from: a run or a backbone.safetensors.")
+    weights: str | None = Field(None, description="To start from: a run, a weights file, or timm:NAME.")
     partial_weights: bool = Field(False, description="Of these weights, load the tensors that fit and log the others.")
     checkpoint_every_steps: Positive | None = Field(None, description="Save after this many steps.")
     checkpoint_every_epochs: Positive = Field(1, description="Save after this many epochs.")
@@ -116,7 +132,13 @@ class RecipeKeys(_Keys):
     requires: tuple[str, ...] = Field((), description='Distributions, such as "sslkit-simclr>=0.1".')
     plugins: tuple[str, ...] = Field((), description="Python files with components of your own: local.*")
     seed: Annotated[int, Ge(0)] = 0
-    weights: str | None = Field(None, description="Without [pretrain]: the backbone to evaluate.")
+    weights: str | None = Field(
+        None, description='Without [pretrain]: what to evaluate: a run, a weights file, timm:NAME or "random".'
+    )
+    partial_weights: bool = Field(False, description="Of these weights, load the tensors that fit and log the others.")
+    backbone: dict[str, Any] | None = Field(
+        None, description="Without [pretrain]: what the weights belong to, where they do not say it themselves."
+    )
     pretrain: PretrainKeys | None = None
     evaluate: tuple[dict[str, Any], ...] = ()
     export: tuple[dict[str, Any], ...] = ()
@@ -133,9 +155,10 @@ SLOTS: Final[dict[str, tuple[str, type[ComponentKeys]]]] = {
     "objective": ("objective", ComponentKeys),
     "optimizer": ("optimizer", OptimizerKeys),
     "schedule": ("schedule", ComponentKeys),
-    "callbacks": ("callback", ComponentKeys),
+    "callbacks": ("callback", CallbackKeys),
     "evaluate": ("evaluation", EvaluateKeys),
     "export": ("exporter", ComponentKeys),
+    "frozen_backbone": ("backbone", FrozenBackboneKeys),
 }
 
 
@@ -143,15 +166,16 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
     """Return a JSON schema of recipes that name components of these namespaces, or of all that are installed."""
     chosen = {record.namespace for record in registry.records} if namespaces is None else set(namespaces)
     tables: dict[str, dict[str, Any]] = {}
-    for kind, keys in SLOTS.values():
+    for slot, (kind, keys) in SLOTS.items():
         variants = [
             _component_schema(component, keys)
             for component in registry.components(kind)
             if component.name.partition(".")[0] in chosen
         ]
-        tables[kind] = {"type": "object", "anyOf": variants}
+        tables[_definition(slot)] = {"type": "object", "anyOf": variants}
     schema = _inlined(RecipeKeys.model_json_schema(by_alias=True))
     schema["properties"]["extends"] = {"type": "string", "description": "One other recipe, relative to this."}
+    schema["properties"]["backbone"] = _reference("frozen_backbone")
     pretrain = _table_of(schema["properties"]["pretrain"])
     for slot in ("data", "views", "method", "backbone", "head", "objective", "optimizer"):
         pretrain["properties"][slot] = _reference(slot)
@@ -161,8 +185,7 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
     pretrain["properties"]["callbacks"] = {"type": "array", "items": _reference("callbacks")}
     for slot in ("evaluate", "export"):
         schema["properties"][slot] = {"type": "array", "items": _reference(slot)}
-    evaluations: list[dict[str, Any]] = tables["evaluation"]["anyOf"]
-    for variant in evaluations:
+    for variant in (*tables["evaluation"]["anyOf"], *tables["callback"]["anyOf"]):
         variant["properties"]["data"] = _reference("data")
     for table in (schema, pretrain):
         table.pop("required", None)  # with `extends`, any key may come from the other file
@@ -175,7 +198,12 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
 
 
 def _reference(slot: str) -> dict[str, str]:
-    return {"$ref": f"#/$defs/{SLOTS[slot][0]}"}
+    return {"$ref": f"#/$defs/{_definition(slot)}"}
+
+
+def _definition(slot: str) -> str:
+    """Return how the schema calls a slot's table: by its kind, but for the second slot of backbones."""
+    return slot if slot == "frozen_backbone" else SLOTS[slot][0]
 
 
 def _component_schema(component: Component, keys: type[ComponentKeys]) -> dict[str, Any]:
@@ -188,6 +216,8 @@ def _component_schema(component: Component, keys: type[ComponentKeys]) -> dict[s
             properties[name] = properties[name] | {"description": meaning}
     if "root" not in signature.engine:
         properties.pop("folder", None)
+    if component.kind == "callback" and "data" not in signature.engine:
+        properties.pop("data")
     properties["name"] = {"const": component.name, "description": component.summary}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 

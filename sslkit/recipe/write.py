@@ -12,7 +12,7 @@ from typing import Any
 import pydantic
 import tomli_w
 
-from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe
 from sslkit.recipe.schema import SCHEMA_VERSION
 from sslkit.registry.options import signature_of
 
@@ -20,8 +20,14 @@ from sslkit.registry.options import signature_of
 def resolved_toml(recipe: Recipe, derived: Mapping[str, Any], data_root: Path) -> str:
     """Return the whole recipe as TOML: defaults filled in, folders absolute, `[derived]` what follows from it."""
     tree = {"schema": SCHEMA_VERSION, **resolved_tree(recipe), "derived": _plain(derived)}
-    tables = [tree.get("pretrain", {}).get("data"), *(table.get("data") for table in tree.get("evaluate", ()))]
-    choices = [None if recipe.pretrain is None else recipe.pretrain.data, *(plan.data for plan in recipe.evaluate)]
+    pretrain = tree.get("pretrain", {})
+    measuring = [*pretrain.get("callbacks", ()), *tree.get("evaluate", ())]
+    tables = [pretrain.get("data"), *(table.get("data") for table in measuring)]
+    plans: list[CallbackPlan | EvaluatePlan] = [
+        *(recipe.pretrain.callbacks if recipe.pretrain is not None else ()),
+        *recipe.evaluate,
+    ]
+    choices = [None if recipe.pretrain is None else recipe.pretrain.data, *(plan.data for plan in plans)]
     for table, choice in zip(tables, choices, strict=True):
         if choice is not None and "root" in signature_of(choice.component).engine:
             folder = (data_root / Path(table.pop("folder", ".")).expanduser()).resolve()
@@ -39,6 +45,8 @@ def resolved_tree(recipe: Recipe) -> dict[str, Any]:
         "plugins": recipe.plugins,
         "seed": recipe.seed,
         "weights": recipe.weights,
+        "partial_weights": recipe.partial_weights or None,
+        "backbone": None if recipe.backbone is None else _table(recipe.backbone),
         "pretrain": None if recipe.pretrain is None else _pretrain(recipe.pretrain),
         "evaluate": [_evaluate(plan) for plan in recipe.evaluate],
         "export": [_table(choice) for choice in recipe.export],
@@ -61,12 +69,16 @@ def _pretrain(plan: PretrainPlan) -> dict[str, Any]:
         "on_save_error": plan.on_save_error,
         **{part: None if (choice := getattr(plan, part)) is None else _table(choice) for part in parts},
         "schedule": {name: _table(choice) for name, choice in plan.schedules.items()},
-        "callbacks": [_table(choice) for choice in plan.callbacks],
+        "callbacks": [_table(each.callback) | _data(each.data) for each in plan.callbacks],
     }
 
 
 def _evaluate(plan: EvaluatePlan) -> dict[str, Any]:
-    return _table(plan.evaluation) | {"data": None if plan.data is None else _table(plan.data)}
+    return _table(plan.evaluation) | _data(plan.data)
+
+
+def _data(choice: Choice | None) -> dict[str, Any]:
+    return {"data": None if choice is None else _table(choice)}
 
 
 def _table(choice: Choice) -> dict[str, Any]:

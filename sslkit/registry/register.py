@@ -21,7 +21,7 @@ from sslkit.text import did_you_mean, one_line
 ENGINE_ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "views": (),
     "backbone": (),
-    "head": ("in_dim",),
+    "head": ("in_dim", "num_classes"),
     "objective": ("dim", "num_samples", "num_classes"),
     "method": ("backbone", "head", "objective", "num_samples", "num_classes"),
     "optimizer": ("params",),
@@ -29,7 +29,7 @@ ENGINE_ARGUMENTS: Final[dict[str, tuple[str, ...]]] = {
     "data": ("root",),
     "evaluation": (),
     "exporter": (),
-    "callback": (),
+    "callback": ("data",),
 }
 KINDS: Final = tuple(ENGINE_ARGUMENTS)
 

@@ -1,0 +1,137 @@
+"""What a run found, on disk: scores and predictions of each evaluation once it is through, and samples to look at.
+
+Enters: results. Leaves: `evaluate/<i>-<name>/` with `metrics.json` and `predictions.npz`, what of them a continued run
+need not do again, and the samples of views and features that the report shows. Called by `run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+from zipfile import BadZipFile
+
+import numpy as np
+import torch
+from torch import nn
+
+from sslkit.engine.assemble import Pretraining
+from sslkit.engine.batches import sample_views
+from sslkit.engine.centre_crop import fit_image
+from sslkit.engine.evaluate import Result
+from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.interfaces import Data, Outcome
+from sslkit.run_folder import read_json, write_json
+from sslkit.text import safe_text
+
+_METRICS: Final = "metrics.json"
+_PREDICTIONS: Final = "predictions.npz"
+_SAMPLE: Final = 2_000  # features for maps
+_SHOWN_IMAGES: Final = 6
+
+
+def write_results(
+    folder: Path, identity: Mapping[str, Any], results: Sequence[Result], class_names: Sequence[str] | None = None
+) -> None:
+    """Write the results that one evaluation has so far.
+
+    Args:
+        folder: The evaluation's own.
+        identity: What they depend on: the recipe's table, the weights, the data.
+        results: All of them, one or more.
+        class_names: Of the data, for reports.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        f"{_prefix(result)}.{name}": array for result in results for name, array in result.outcome.predictions.items()
+    }
+    temporary = folder / ".predictions.tmp.npz"
+    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
+    temporary.replace(folder / _PREDICTIONS)
+    rows = [
+        result.row()
+        | {
+            "metrics": result.outcome.metrics,
+            "predictions": _prefix(result),
+            "data_fingerprint": result.data_fingerprint,
+        }
+        for result in results
+    ]
+    names = None if class_names is None else list(class_names)
+    write_json(folder / _METRICS, {"identity": dict(identity), "class_names": names, "results": rows})
+
+
+def write_feature_sample(folder: Path, model: FrozenModel, untrained: FrozenModel | None, data: Data) -> None:
+    """Write a few features of the test images, for maps of them; of those that evaluations have extracted.
+
+    Args:
+        folder: `evaluate/` of the run.
+        model: The weights.
+        untrained: The backbone before training, if it was measured.
+        data: Whose test images.
+    """
+    values, labels = model.measuring("h").features(data, "test")
+    rows = torch.linspace(0, len(values) - 1, min(len(values), _SAMPLE)).long()
+    arrays = {"h": values[rows], "label": labels[rows]}
+    if model.head is not None:
+        arrays["z"] = model.measuring("z").features(data, "test").values[rows]
+    if untrained is not None:
+        arrays["h_random"] = untrained.features(data, "test").values[rows]
+    stored: dict[str, Any] = {
+        name: (array.half() if array.is_floating_point() else array).numpy() for name, array in arrays.items()
+    }
+    if data.class_names is not None:
+        stored["class_names"] = np.array([safe_text(name) for name in data.class_names])
+    np.savez_compressed(folder / "features_sample.npz", **stored)
+
+
+def write_view_sample(folder: Path, pretraining: Pretraining) -> None:
+    """Write a few images and the views that the first epoch makes of them, for people to look at.
+
+    Args:
+        folder: The run's.
+        pretraining: What makes the views.
+    """
+    source, stepper = pretraining.source, pretraining.stepper
+    size = pretraining.view_shape[1]
+    indices = torch.linspace(0, len(source.dataset) - 1, _SHOWN_IMAGES).long().tolist()
+    views = sample_views(source, stepper.views, stepper.seed, indices)
+    images = torch.stack([fit_image(source.dataset[index][0], size) for index in indices]).float() / 255
+    shown = [images, *(nn.functional.interpolate(v, (size, size), mode="area") for v in views)]
+    pixels = torch.stack(shown, dim=1).clamp(0, 1).mul(255).round().to(torch.uint8)
+    np.savez_compressed(folder / "views.npz", views=pixels.numpy())
+
+
+def read_results(folder: Path, identity: Mapping[str, Any]) -> list[Result]:
+    """Return the results that are there already and depend on the same things; none if anything is damaged."""
+    try:
+        known = read_json(folder / _METRICS)
+        if known is None or known.get("identity") != identity:
+            return []
+        with np.load(folder / _PREDICTIONS, allow_pickle=False) as arrays:
+            stored = {name: arrays[name] for name in arrays.files}
+        return [_result(row, stored) for row in known["results"]]
+    except (OSError, ValueError, LookupError, TypeError, BadZipFile):
+        return []
+
+
+def _prefix(result: Result) -> str:
+    """Return what the names of a result's predictions begin with."""
+    return f"{result.weights}.{result.features}.{result.seed}"
+
+
+def _result(row: Mapping[str, Any], stored: Mapping[str, Any]) -> Result:
+    prefix = f"{row['predictions']}."
+    predictions = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
+    interval = None if row["interval"] is None else (row["interval"][0], row["interval"][1])
+    return Result(
+        row["evaluation"],
+        row["data"],
+        row["features"],
+        row["weights"],
+        Outcome(row["metric"], row["metrics"], predictions),
+        row["seed"],
+        interval,
+        row["data_fingerprint"],
+        row["index"],
+    )

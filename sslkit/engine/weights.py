@@ -1,0 +1,182 @@
+"""Weights from anywhere, ready to be measured or to start from.
+
+Enters: a run, a backbone artifact, a state dict, a timm model by name, or "random". Leaves: a `FrozenModel`, or a
+module that holds the weights. Normalisation and input size come with the weights; what contradicts them is refused.
+Called by `build`, the commands and Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from torch import nn
+
+from sslkit.engine.artifact import has_card, normalisation_of, read_artifact, read_card, rebuilt_backbone, weights_path
+from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.interfaces import Normalisation
+from sslkit.engine.state_dicts import load_weights
+from sslkit.errors import RunError
+from sslkit.registry.discover import Registry
+from sslkit.text import one_line
+
+RANDOM: Final = "random"
+TIMM: Final = "timm:"
+
+_IF_PARTIAL: Final = "; to load the tensors that fit, set {key} = true"
+
+
+def load_backbone(
+    weights: str | Path,
+    *,
+    backbone: nn.Module | None = None,
+    normalisation: Normalisation | None = None,
+    input_size: int | None = None,
+    partial: bool = False,
+    device: str = "cpu",
+    workers: int | None = None,
+) -> FrozenModel:
+    """Load weights, ready to use: `load_backbone("runs/.../backbone.safetensors")(images)`.
+
+    Args:
+        weights: A run's folder or its `backbone.safetensors`; any other safetensors or torch file that holds a state
+            dict, which needs `backbone`; "timm:NAME" for a model that timm offers with weights, or a folder that timm
+            or a Hugging Face exporter wrote; "random" for `backbone` as it is.
+        backbone: The module that the weights belong to. Not needed where they say it themselves.
+        normalisation: What the backbone was trained with, where the weights do not say.
+        input_size: Side of the images it is fed, pixels, where the weights do not say.
+        partial: Load the tensors that fit and log the others; else all must fit.
+        device: Where to load it.
+        workers: Loader processes when it embeds image files; None chooses.
+
+    Returns:
+        A module in eval mode, images [N, C, H, W] in [0, 1] -> features [N, D]; its head is there if it was saved.
+
+    Raises:
+        RunError: There are no such weights, they do not fit, or what is given contradicts what they say.
+        PluginError: The plugin that made the backbone is not installed.
+    """
+    source = None
+    if (name := timm_name(weights)) is not None:
+        backbone = _timm(name)
+    elif str(weights) != RANDOM:
+        path = weights_path(Path(weights))
+        if has_card(path):
+            artifact = read_artifact(path, backbone)
+            model = FrozenModel(
+                artifact.backbone,
+                artifact.head,
+                normalisation=_same(str(path), "normalisation", artifact.normalisation, normalisation),
+                input_size=_same(str(path), "input_size", artifact.input_size, input_size),
+                device=device,
+                workers=workers,
+            )
+            model.source = path.parent
+            return model
+        source = path.parent
+        load_weights(_required(backbone, path), path, partial=partial, advice=_IF_PARTIAL.format(key="partial_weights"))
+    backbone = _required(backbone, weights)
+    told = trained_with(backbone) if str(weights) == RANDOM or name is not None else {}
+    if told:
+        normalisation = _same(str(weights), "normalisation", told["normalisation"], normalisation)
+        input_size = _same(str(weights), "input_size", told["input_size"], input_size)
+    if input_size is None:
+        raise RunError(
+            f"{weights}: nothing says for which images it was trained; say it: input_size = 224 in the recipe's "
+            "[backbone], or load_backbone(..., input_size=224)"
+        )
+    model = FrozenModel(backbone, normalisation=normalisation, input_size=input_size, device=device, workers=workers)
+    model.source = source
+    return model
+
+
+def load_into(backbone: nn.Module, weights: str | Path, *, partial: bool = False) -> None:
+    """Load weights to start from into a module.
+
+    Args:
+        backbone: The module.
+        weights: As of `load_backbone`, but for "random".
+        partial: Load the tensors that fit, and log the others; else all must fit.
+
+    Raises:
+        RunError: A tensor is missing, unknown or of another shape; with `partial`, none fits.
+    """
+    advice = _IF_PARTIAL.format(key="pretrain.partial_weights")
+    if (name := timm_name(weights)) is None:
+        load_weights(backbone, weights_path(Path(weights)), partial=partial, advice=advice)
+        return
+    given = _timm(name).state_dict()
+    try:
+        backbone.load_state_dict(given, strict=not partial)
+    except RuntimeError as error:
+        raise RunError(f"{weights} does not fit: {one_line(error, 300)}{advice}") from None
+
+
+def normalisation_of_weights(weights: str | Path) -> tuple[bool, Normalisation | None]:
+    """Return whether some weights say with which normalisation they were trained, and which."""
+    if (name := timm_name(weights)) is not None:
+        return True, trained_with(_timm(name))["normalisation"]
+    path = weights_path(Path(weights))
+    return (True, normalisation_of(read_card(path))) if has_card(path) else (False, None)
+
+
+def untrained_like(weights: str | Path) -> nn.Module | None:
+    """Return a fresh backbone of the kind that some weights belong to; None if they do not say which."""
+    if (name := timm_name(weights)) is not None:
+        spec: Any = _timm(name).timm
+        return _built("builtin.timm", model=spec["model"], timm_options=spec["options"])
+    path = Path(weights)
+    if str(weights) == RANDOM or not has_card(weights_path(path)):
+        return None
+    return rebuilt_backbone(weights_path(path))
+
+
+def timm_name(weights: str | Path) -> str | None:
+    """Return by which name timm knows some weights, or None if they are not timm's.
+
+    A folder in timm's form, with `config.json`, counts as well.
+    """
+    text = str(weights)
+    if text.startswith(TIMM):
+        rest = text.removeprefix(TIMM)
+        return f"local-dir:{rest}" if Path(rest).is_dir() else rest
+    folder = Path(weights)
+    if folder.is_dir() and (folder / "config.json").is_file() and not (folder / "backbone.json").exists():
+        return f"local-dir:{folder}"
+    return None
+
+
+def trained_with(backbone: nn.Module) -> dict[str, Any]:
+    """Return `normalisation` and `input_size` of a backbone that brings its weights along; empty for others."""
+    told: Mapping[str, Any] | None = getattr(backbone, "trained_with", None)
+    if told is None:
+        return {}
+    normalisation = Normalisation(tuple(told["mean"]), tuple(told["std"]))
+    changes_nothing = set(normalisation.mean) == {0.0} and set(normalisation.std) == {1.0}
+    return {"normalisation": None if changes_nothing else normalisation, "input_size": told["input_size"]}
+
+
+def _timm(name: str) -> nn.Module:
+    return _built("builtin.timm_pretrained", model=name)
+
+
+def _built(name: str, **options: Any) -> nn.Module:
+    module: nn.Module = Registry.discover().get("backbone", name).load()(**options)
+    return module
+
+
+def _required(backbone: nn.Module | None, weights: str | Path) -> nn.Module:
+    if backbone is None:
+        raise RunError(
+            f"{weights}: says not which backbone it belongs to; name it in the recipe's [backbone] table, or give the "
+            "module: load_backbone(path, backbone=module)"
+        )
+    return backbone
+
+
+def _same(weights: str, name: str, told: Any, declared: Any) -> Any:
+    """Return what the weights say, refusing a declaration that says otherwise."""
+    if declared is not None and declared != told:
+        raise RunError(f"{name} is declared as {declared}, but {weights} was trained with {told}; leave it out")
+    return told
