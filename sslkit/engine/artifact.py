@@ -115,7 +115,8 @@ def read_artifact(weights: Path, backbone: nn.Module | None = None) -> Artifact:
     head = None
     head_path = weights.with_name(HEAD)
     if card.get("head") is not None and head_path.exists():
-        head = _rebuilt("head", card["head"], head_path, in_dim=card["feature_dim"])
+        num_classes = card["head"].get("num_classes")
+        head = _rebuilt("head", card["head"], head_path, in_dim=card["feature_dim"], num_classes=num_classes)
         _load_strictly(head, head_path)
     return Artifact(backbone, head, normalisation_of(card), card["input_size"])
 

@@ -32,7 +32,7 @@ from sslkit.engine.weights import (
     trained_with,
     untrained_like,
 )
-from sslkit.errors import DataError, PluginError, RunError
+from sslkit.errors import DataError, PluginError, RunError, SslkitError
 from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe
 
 
@@ -43,7 +43,7 @@ class BuiltEvaluation:
     Attributes:
         index: Its number, from 0.
         name: The component's name, numbered where a recipe names it twice.
-        data_name: The data component's name.
+        data_name: What the set is called, or else the data component's name.
     """
 
     index: int
@@ -106,6 +106,8 @@ def build(
         plan = recipe.pretrain
         pretraining, initial = _build_pretraining(recipe, plan, data, device, workers, keep_initial=wants_untrained)
         cards = {part: _card(getattr(plan, part)) for part in ("backbone", "head")}
+        if cards["head"] is not None:
+            cards["head"]["num_classes"] = data.open(plan.data).num_classes
         if initial is not None:
             untrained = pretraining.freeze(initial)
     else:
@@ -123,7 +125,7 @@ def build(
         except DataError as error:
             if not skip_absent:
                 raise
-            skipped[f"{title} ({evaluation.evaluation.path})"] = str(error)
+            skipped[f"{evaluation.evaluation.path} ({title})"] = str(error)
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
     result = Build(pretraining, model, untrained, evaluations, skipped, cards, exporters)
     if pretraining is not None:
@@ -144,7 +146,37 @@ def _build_evaluation(
         require_channels(measured.backbone, opened, size, choice.path)
     evaluation = built(plan.evaluation, recipe.seed)
     require_labels(evaluation, opened, plan.evaluation, choice)
-    return BuiltEvaluation(number, title, choice.component.name, evaluation, opened, plan)
+    check_evaluation(evaluation, plan, measured.backbone)
+    data_name = str(getattr(opened, "name", choice.component.name))
+    return BuiltEvaluation(number, title, data_name, evaluation, opened, plan)
+
+
+def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module) -> None:
+    """Ask an evaluation that knows whether it can measure this backbone.
+
+    Raises:
+        SslkitError: It cannot; names the recipe's table.
+    """
+    check = getattr(evaluation, "check", None)
+    if check is None:
+        return
+    for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
+        try:
+            check(backbone, measure)
+        except SslkitError as error:
+            error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
+            raise
+
+
+def require_labels_to_train(method: Any, data: Data, plan: PretrainPlan) -> None:
+    """Refuse an objective that needs labels on data that has none.
+
+    Raises:
+        RunError: It has none.
+    """
+    if getattr(getattr(method, "objective", None), "needs_labels", False) and data.num_classes is None:
+        name = "" if plan.objective is None else f" ({plan.objective.component.name})"
+        raise RunError(f"pretrain.objective{name} needs labels, and pretrain.data has none; use data with labels")
 
 
 def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
@@ -178,6 +210,7 @@ def _build_pretraining(
     data = opened.open(plan.data)
     views = built(plan.views, seed)
     method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
+    require_labels_to_train(method, data, plan)
     initial = copy.deepcopy(method.backbone) if keep_initial else None
     if plan.weights is not None:
         load_into(method.backbone, plan.weights, partial=plan.partial_weights)

@@ -14,21 +14,23 @@ from torch.nn import functional
 
 from sslkit.engine.prepared_views import as_uint8
 
-# The paper's test crop: the central 87.5 %, which is 224 of 256 pixels (Chen et al. 2020, B.6, and its code).
-_CENTRAL_SHARE: Final = 0.875
+CENTRAL_SHARE: Final = 0.875
+"""The paper's test crop: 224 of 256 pixels of the shorter side (Chen et al. 2020, B.6, and its code)."""
+
 _UNCROPPED_UP_TO: Final = 32  # pixels; the paper's code leaves CIFAR-sized test images untouched
 
 
-def fit_image(image: Any, size: int) -> Tensor:
+def fit_image(image: Any, size: int, share: float = CENTRAL_SHARE) -> Tensor:
     """Return an image as uint8 [C, size, size]: shorter side scaled, centre cropped.
 
-    Above 32 pixels the central 87.5 % is kept; smaller images are kept whole.
+    Where the square is at most 32 pixels wide, nothing of the shorter side is cropped.
 
     Args:
         image: PIL or uint8 [C, H, W].
         size: Side in pixels.
+        share: Of the shorter side that is kept.
     """
-    side = size if size <= _UNCROPPED_UP_TO else round(size / _CENTRAL_SHARE)
+    side = _scaled_side(size, share)
     if isinstance(image, Image.Image):
         scale = side / min(image.size)
         width, height = (max(side, round(edge * scale)) for edge in image.size)
@@ -36,15 +38,15 @@ def fit_image(image: Any, size: int) -> Tensor:
             image = image.resize((width, height), Image.Resampling.BICUBIC)
         left, top = (width - size) // 2, (height - size) // 2
         return as_uint8(image.crop((left, top, left + size, top + size)))
-    return fit_tensors(as_uint8(image).unsqueeze(0), size)[0]
+    return fit_tensors(as_uint8(image).unsqueeze(0), size, share)[0]
 
 
-def fit_tensors(images: Tensor, size: int) -> Tensor:
+def fit_tensors(images: Tensor, size: int, share: float = CENTRAL_SHARE) -> Tensor:
     """Return uint8 images [N, C, H, W] as [N, C, size, size], by the rule of `fit_image`."""
     height, width = images.shape[2:]
-    if height == width == size and size <= _UNCROPPED_UP_TO:
+    side = _scaled_side(size, share)
+    if height == width == size == side:
         return images
-    side = size if size <= _UNCROPPED_UP_TO else round(size / _CENTRAL_SHARE)
     scale = side / min(height, width)
     target = (max(side, round(height * scale)), max(side, round(width * scale)))
     resized = images
@@ -53,3 +55,7 @@ def fit_tensors(images: Tensor, size: int) -> Tensor:
         resized = scaled.round().clamp(0, 255).to(torch.uint8)
     top, left = (target[0] - size) // 2, (target[1] - size) // 2
     return resized[:, :, top : top + size, left : left + size]
+
+
+def _scaled_side(size: int, share: float) -> int:
+    return size if size <= _UNCROPPED_UP_TO else round(size / share)

@@ -15,7 +15,15 @@ from PIL import Image
 
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, sample_views
-from sslkit.engine.build import build_callback, build_method, load_frozen, require_labels, starting_normalisation
+from sslkit.engine.build import (
+    build_callback,
+    build_method,
+    check_evaluation,
+    load_frozen,
+    require_labels,
+    require_labels_to_train,
+    starting_normalisation,
+)
 from sslkit.engine.choices import built, naming_the_size, open_data
 from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
 from sslkit.engine.frozen import require_measurable
@@ -28,6 +36,7 @@ from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 
 _SPLITS: Final = ("pretrain", "train", "validation", "test")
+_STAND_IN_CLASSES: Final = 2  # where no data is opened
 _STAND_IN: Final = 256  # pixels; the image used where no data is opened
 
 
@@ -67,6 +76,8 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
             if plan.data is not None and test_data is not None:
                 require_channels(measured.backbone, test_data, size, plan.data.path)
         evaluation = built(plan.evaluation, recipe.seed)
+        if measured is not None:
+            check_evaluation(evaluation, plan, measured.backbone)
         if test_data is not None:
             choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
             require_labels(evaluation, test_data, plan.evaluation, choice)
@@ -81,8 +92,10 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
     if data is not None:
         Order(seed, len(source.dataset), plan.batch_size)
     shapes = [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]
-    num_classes = None if data is None else data.num_classes
+    num_classes = _STAND_IN_CLASSES if data is None else data.num_classes
     method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
+    if data is not None:
+        require_labels_to_train(method, data, plan)
     require_views(method, len(shapes))
     require_shares(method, plan.batch_size, plan.micro_batch_size)
     with naming_the_size(plan.views):

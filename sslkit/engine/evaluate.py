@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
 from sslkit.engine.inventory import fingerprint_of
+from sslkit.engine.unfinished import Notes
 from sslkit.errors import PluginError
 from sslkit.studies.scores import scorable
 from sslkit.studies.significance import bootstrap_interval
@@ -129,20 +131,42 @@ def evaluate(
     ]
 
 
-def measure(name: str, evaluation: Evaluation, data_name: str, data: Data, subject: Subject, seed: int) -> Result:
+def measure(
+    name: str,
+    evaluation: Evaluation,
+    data_name: str,
+    data: Data,
+    subject: Subject,
+    seed: int,
+    unfinished: Path | None = None,
+    identity: Mapping[str, Any] | None = None,
+) -> Result:
     """Run one evaluation on one subject.
+
+    Args:
+        name: The evaluation's.
+        evaluation: To run.
+        data_name: The data's.
+        data: With train and test images.
+        subject: What is measured.
+        seed: For what the evaluation draws.
+        unfinished: Folder that keeps what it has done until it is through; None keeps nothing.
+        identity: What that depends on.
 
     Raises:
         PluginError: The evaluation has changed the weights that it was lent.
     """
     before = subject.model.digest()
-    outcome = evaluation(subject.model.seeded(seed), data)
+    notes = Notes(unfinished, identity)
+    checkpoints = None if unfinished is None else unfinished / "checkpoints"
+    outcome = evaluation(subject.model.lent(seed, notes, checkpoints), data)
     if subject.model.digest() != before:
         raise PluginError(f"{name} has changed the weights it was to measure; an evaluation that trains needs a copy")
     predictions = outcome.predictions
     known = scorable(outcome.headline, predictions)
     interval = bootstrap_interval(outcome.headline, predictions) if known else None
     fingerprint = fingerprint_of(data.split("test"))
+    notes.discard()
     return Result(name, data_name, subject.features, subject.weights, outcome, seed, interval, fingerprint)
 
 

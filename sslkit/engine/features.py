@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset as TorchDataset
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
-from sslkit.engine.centre_crop import fit_image, fit_tensors
+from sslkit.engine.centre_crop import CENTRAL_SHARE, fit_image, fit_tensors
 from sslkit.engine.chunks import CHUNK, WithPluginFiles, as_labels
 from sslkit.engine.distributed import from_all, rank, rows_of, world_size
 from sslkit.engine.interfaces import Data, Dataset
@@ -81,7 +81,10 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
     table = _table_of(data, split)
     if table is not None:
         own = list(range(rank(), len(table), world_size()))
-        batches = (fit_tensors(part, model.input_size) for part in torch.split(table[rank() :: world_size()], BATCH))
+        batches = (
+            fit_tensors(part, model.input_size, model.central_share)
+            for part in torch.split(table[rank() :: world_size()], BATCH)
+        )
         labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
         return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch) for batch in batches))[1]
     skip = getattr(data, "on_bad_image", "raise") == "replace"
@@ -107,7 +110,7 @@ def fitted_batches(model: FrozenModel, data: Data, split: str) -> Iterator[tuple
     if table is not None:
         labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
         for images, of_images in zip(torch.split(table, BATCH), torch.split(labels, BATCH), strict=True):
-            yield fit_tensors(images, model.input_size), of_images
+            yield fit_tensors(images, model.input_size, model.central_share), of_images
         return
     skip_bad = getattr(data, "on_bad_image", "raise") == "replace"
     with closing(_parts(model, dataset, range(len(dataset)))) as parts:
@@ -203,9 +206,10 @@ class _Found(NamedTuple):
 class _Fitted(WithPluginFiles, TorchDataset[_Item]):
     """Reads and fits images; one that cannot be read is an item with its reason."""
 
-    def __init__(self, dataset: Dataset, size: int) -> None:
+    def __init__(self, dataset: Dataset, size: int, share: float = CENTRAL_SHARE) -> None:
         self._dataset = Noted(dataset)
         self._size = size
+        self._share = share
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -217,12 +221,14 @@ class _Fitted(WithPluginFiles, TorchDataset[_Item]):
             return _Item(index, None, bad=BadImage.of(error))
         finally:
             between()
-        return _Item(index, fit_image(image, self._size), label, damaged_metadata=has_damaged_metadata(image))
+        return _Item(
+            index, fit_image(image, self._size, self._share), label, damaged_metadata=has_damaged_metadata(image)
+        )
 
 
 def _parts(model: FrozenModel, dataset: Dataset, positions: range) -> Generator[_Part, None, None]:
     return loaded(
-        _Fitted(dataset, model.input_size),
+        _Fitted(dataset, model.input_size, model.central_share),
         dataset,
         workers=model.workers if len(dataset) > BATCH else 0,
         batch_size=CHUNK,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import default_workers
+from sslkit.engine.centre_crop import CENTRAL_SHARE
 from sslkit.engine.features import extract, fitted_batches
 from sslkit.engine.interfaces import Data, Features, Normalisation
 from sslkit.errors import RunError
@@ -44,7 +45,10 @@ class FrozenModel(nn.Module):
 
     Attributes:
         measure: What `features` returns: "h", "z", the name of a layer of the backbone, or "pixels".
+        central_share: Of the shorter side of images, what is kept when they are fitted to `input_size`.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
+        notes: What a long evaluation wants to find again after a stop.
+        checkpoints: Folder for what it trains; None keeps none.
     """
 
     def __init__(
@@ -70,11 +74,14 @@ class FrozenModel(nn.Module):
         self.workers = default_workers(self.device) if workers is None else workers
         self.bad_images = bad_images or BadImages()
         self.measure = "h"
+        self.central_share = CENTRAL_SHARE
         self.source: Path | None = None
+        self.notes: MutableMapping[str, float] = {}
+        self.checkpoints: Path | None = None
         self.wanted: set[str] = {"h"}
         self._normalise = None if normalisation is None else normalisation.on(self.device)
         # Kept with the data itself, so that another object can never take over its place.
-        self._cache: dict[tuple[int, str], tuple[Data, Tensor, dict[str, Tensor]]] = {}
+        self._cache: dict[tuple[int, str, float], tuple[Data, Tensor, dict[str, Tensor]]] = {}
         self.requires_grad_(False)
         self.eval()
 
@@ -110,10 +117,24 @@ class FrozenModel(nn.Module):
         self.wanted.add(measure)
         return other
 
-    def seeded(self, seed: int) -> FrozenModel:
-        """Return the same weights with another seed for what evaluations draw; extracted features are shared."""
+    def cropping(self, central_share: float) -> FrozenModel:
+        """Return the same weights, for images of which another share is kept."""
         other = copy.copy(self)
-        other.seed = seed
+        other.central_share = central_share
+        return other
+
+    def lent(
+        self, seed: int, notes: MutableMapping[str, float] | None = None, checkpoints: Path | None = None
+    ) -> FrozenModel:
+        """Return the same weights for one evaluation; extracted features are shared.
+
+        Args:
+            seed: For what it draws.
+            notes: What it kept of an earlier attempt.
+            checkpoints: Folder for what it trains.
+        """
+        other = copy.copy(self)
+        other.seed, other.notes, other.checkpoints = seed, {} if notes is None else notes, checkpoints
         return other
 
     def digest(self) -> str:
@@ -133,7 +154,7 @@ class FrozenModel(nn.Module):
         Raises:
             DataError: The split does not exist or is empty.
         """
-        key = (id(data), split)
+        key = (id(data), split, self.central_share)
         if key not in self._cache or self.measure not in self._cache[key][2]:
             labels, values = extract(self, data, split)
             self._cache[key] = (data, labels, values)

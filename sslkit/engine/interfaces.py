@@ -8,7 +8,7 @@ Called by nobody at run time: these are the types that `build` checks and the re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -153,7 +153,7 @@ class Objective(Protocol):
     It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks. With
     `rank_local = True` it is given its rank's own and gathers the others' itself: it then returns the loss of the
     global batch and leaves W times its gradient on the own rows. `min_views`: how many views of an image it compares at
-    least.
+    least. `needs_labels = True`: data without labels is refused.
     """
 
     def __call__(self, projections: list[Tensor]) -> Loss:
@@ -182,8 +182,8 @@ class Data(Protocol):
 
     Optional: `table(name) -> uint8 [n, C, H, W] | None` for small equal-sized sets; `on_bad_image`, "raise" (default)
     or "replace", and `max_bad_fraction` (0.2), the share of a split's images that may then be bad; `metric`, what the
-    literature reports: "top1", "mean_per_class" or "voc_map"; `factors(name) -> {name: int64 [n]}`, ground truth
-    beside the label.
+    literature reports: "top1", "mean_per_class" or "voc_map"; `name`, what the set is called; `factors(name) -> {name:
+    int64 [n]}`, ground truth beside the label.
     """
 
     num_classes: int | None
@@ -267,6 +267,8 @@ class Pretrained(Protocol):
         seed: The run's seed, for whatever the evaluation draws.
         workers: Loader processes for image files.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
+        notes: Numbers that a long evaluation wants to find again after a stop; the same on all ranks.
+        checkpoints: Folder for checkpoints of what it trains, removed once it is through; None keeps none.
     """
 
     measure: str
@@ -278,6 +280,8 @@ class Pretrained(Protocol):
     seed: int
     workers: int
     source: Path | None
+    notes: MutableMapping[str, float]
+    checkpoints: Path | None
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the measured layer's features [N, D] of images [N, C, h, w] in [0, 1], on the device, no gradient."""
@@ -290,7 +294,8 @@ class Pretrained(Protocol):
 
 
 Evaluation: TypeAlias = Callable[[Pretrained, Data], Outcome]
-"""With the attribute `needs_labels = True` (see `needs_labels`), data without labels is refused before a run begins."""
+"""Optional attributes: `needs_labels = True` (see `needs_labels`): data without labels is refused before a run begins;
+`check(backbone, measure)`, which raises what the evaluation would raise for these weights, before a run begins."""
 
 
 def needs_labels(evaluation: Evaluation) -> Evaluation:

@@ -61,28 +61,24 @@ def write_results(
     write_json(folder / _METRICS, {"identity": dict(identity), "class_names": names, "results": rows})
 
 
-def write_feature_sample(folder: Path, model: FrozenModel, untrained: FrozenModel | None, data: Data) -> None:
-    """Write a few features of the test images, for maps of them; of those that evaluations have extracted.
+def feature_sample(model: FrozenModel, untrained: FrozenModel | None, data: Data) -> dict[str, Any]:
+    """Return a few features of the test images, for maps of them; those that evaluations have extracted.
 
     Args:
-        folder: `evaluate/` of the run.
         model: The weights.
         untrained: The backbone before training, if it was measured.
         data: Whose test images.
     """
     values, labels = model.measuring("h").features(data, "test")
     rows = torch.linspace(0, len(values) - 1, min(len(values), _SAMPLE)).long()
-    arrays = {"h": values[rows], "label": labels[rows]}
+    arrays: dict[str, Any] = {"h": values[rows].half().numpy(), "label": labels[rows].numpy()}
     if model.head is not None:
-        arrays["z"] = model.measuring("z").features(data, "test").values[rows]
+        arrays["z"] = model.measuring("z").features(data, "test").values[rows].half().numpy()
     if untrained is not None:
-        arrays["h_random"] = untrained.features(data, "test").values[rows]
-    stored: dict[str, Any] = {
-        name: (array.half() if array.is_floating_point() else array).numpy() for name, array in arrays.items()
-    }
+        arrays["h_random"] = untrained.measuring("h").features(data, "test").values[rows].half().numpy()
     if data.class_names is not None:
-        stored["class_names"] = np.array([safe_text(name) for name in data.class_names])
-    np.savez_compressed(folder / "features_sample.npz", **stored)
+        arrays["class_names"] = np.array([safe_text(name) for name in data.class_names])
+    return arrays
 
 
 def write_view_sample(folder: Path, pretraining: Pretraining) -> None:
@@ -108,7 +104,7 @@ def read_results(folder: Path, identity: Mapping[str, Any]) -> list[Result]:
         known = read_json(folder / _METRICS)
         if known is None or known.get("identity") != identity:
             return []
-        with np.load(folder / _PREDICTIONS, allow_pickle=False) as arrays:
+        with (folder / _PREDICTIONS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             stored = {name: arrays[name] for name in arrays.files}
         return [_result(row, stored) for row in known["results"]]
     except (OSError, ValueError, LookupError, TypeError, BadZipFile):

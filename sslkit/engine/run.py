@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pluggy
 import torch
 
@@ -36,7 +37,7 @@ from sslkit.engine.log import collecting
 from sslkit.engine.opening import find_run, open_folder, write_recipe
 from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
-from sslkit.engine.results import read_results, write_feature_sample, write_results, write_view_sample
+from sslkit.engine.results import feature_sample, read_results, write_results, write_view_sample
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
 from sslkit.errors import NonFiniteError, RunError, SslkitError
@@ -45,6 +46,7 @@ from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.run_folder import require_writable, write_json, write_text
+from sslkit.studies.report_page import write_report
 from sslkit.text import one_line
 
 logger = logging.getLogger("sslkit")
@@ -274,8 +276,13 @@ def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: S
     if built.evaluations and model.head is not None:
         model.measuring("z")  # costs little in the same pass, and the report's maps show it
     chosen = [
-        subjects(model, evaluation.plan.features, evaluation.plan.baselines, built.untrained)
-        for evaluation in built.evaluations
+        subjects(
+            model.cropping(plan.central_share),
+            plan.features,
+            plan.baselines,
+            built.untrained and built.untrained.cropping(plan.central_share),
+        )
+        for plan in (evaluation.plan for evaluation in built.evaluations)
     ]
     for number, evaluation in enumerate(built.evaluations):
         fault("evaluate.start", step=number)
@@ -290,7 +297,14 @@ def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: S
             if result is None:
                 with _naming(f"evaluate.{evaluation.index} ({evaluation.name})"):
                     result = measure(
-                        evaluation.name, evaluation.evaluation, evaluation.data_name, evaluation.data, subject, seed
+                        evaluation.name,
+                        evaluation.evaluation,
+                        evaluation.data_name,
+                        evaluation.data,
+                        subject,
+                        seed,
+                        folder / f"unfinished.{subject.weights}.{subject.features}.{seed}",
+                        identity,
                     )
                 result = replace(result, index=evaluation.index)
             results.append(result)
@@ -301,8 +315,14 @@ def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: S
             asked = next(filter(None, from_all(stops.requested)), None)
             if asked is not None:
                 raise Stopped(f"stopped by {asked} during evaluation")
-    if built.evaluations:
-        write_feature_sample(info.folder / "evaluate", model, built.untrained, built.evaluations[0].data)
+    sample = info.folder / "evaluate" / "features_sample.npz"
+    if built.evaluations and not on_first(sample.exists):
+        first = built.evaluations[0]
+        share = first.plan.central_share
+        untrained = built.untrained and built.untrained.cropping(share)
+        arrays = feature_sample(model.cropping(share), untrained, first.data)
+        if rank() == 0:
+            np.savez_compressed(sample, **arrays)
 
 
 def _of(result: Result) -> tuple[str, str, int]:
@@ -332,10 +352,6 @@ def _naming(place: str) -> Iterator[None]:
 
 def _write_report(info: RunInfo) -> None:
     """Write the page that shows the run; a page that cannot be written is no reason to fail."""
-    try:
-        from sslkit.studies.report_page import write_report  # XXX to the top once it exists
-    except ImportError:
-        return
     try:
         write_report(info.folder)
     except SslkitError as error:

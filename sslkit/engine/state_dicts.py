@@ -75,8 +75,7 @@ def load_weights(module: nn.Module, path: Path, *, partial: bool = False, advice
     if match.prefix:
         counts += f" once {match.prefix!r} is taken off their names"
     if partial and not match.tensors:
-        held = ", ".join(map(one_line, match.beside[:3])) or "none"
-        raise RunError(f"{place}: not one of its tensors fits; it holds {held}, ...")
+        raise RunError(f"{place}: not one of its tensors fits: {'; '.join(match.wrong)}")
     if match.wrong and not partial:
         raise RunError(f"{place} does not fit: {counts}; {'; '.join(match.wrong)}{advice}")
     logger.info("%s: %s", place, counts)

@@ -81,6 +81,7 @@ class EvaluatePlan:
     data: Choice | None
     features: tuple[str, ...]
     baselines: tuple[str, ...]
+    central_share: float
     num_seeds: int
 
 

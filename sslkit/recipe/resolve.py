@@ -196,7 +196,9 @@ class _Resolver:
             if data is None and "pretrain" not in self.document.tree:
                 self._problem(path, "data is required without [pretrain]: add data = { name = ... }")
             keys = choice.keys
-            yield EvaluatePlan(choice, data, keys["features"], keys["baselines"], keys["num_seeds"])
+            yield EvaluatePlan(
+                choice, data, keys["features"], keys["baselines"], keys["central_share"], keys["num_seeds"]
+            )
 
     def _callbacks(self) -> Iterator[CallbackPlan]:
         for choice in self._list("callbacks", ("pretrain", "callbacks")):

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
 import pydantic
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field
 
 from sslkit.registry.discover import Registry
@@ -85,6 +85,9 @@ class EvaluateKeys(ComponentKeys):
     )
     baselines: tuple[Literal["random", "pixels"], ...] = Field(
         (), description="Measured beside it: the backbone before training; the pixels themselves."
+    )
+    central_share: Annotated[float, Gt(0), Le(1)] = Field(
+        0.875, description="Of an image's shorter side, what is kept; 224 of 256 pixels by default."
     )
     num_seeds: Positive = Field(1, description="Repetitions, each with a seed of its own for what it draws.")
 

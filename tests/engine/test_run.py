@@ -78,7 +78,7 @@ def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path)
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "recipe.toml", "resolved.toml", "environment.json", "metrics.jsonl", "log.txt", "checkpoints", "plugins",
-        "backbone.safetensors", "backbone.json", "head.safetensors", "evaluate", "summary.json",
+        "backbone.safetensors", "backbone.json", "head.safetensors", "evaluate", "summary.json", "report.html", "views.npz",
     }  # fmt: skip
     assert (folder / "plugins" / "toy_plugin.py").exists()
     assert (folder / "recipe.toml").read_text().startswith("# override: seed=3\n")
@@ -86,7 +86,9 @@ def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path)
     assert [record["step"] for record in records] == list(range(1, 9))
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
-    keys = {"evaluation", "data", "split", "features", "weights", "metric", "value", "n", "seed"}
+    keys = {
+        "evaluation", "data", "split", "features", "weights", "metric", "value", "interval", "n", "seed", "index",
+    }  # fmt: skip
     assert all(set(row) == keys for row in summary["results"])
     assert [(row["features"], row["weights"]) for row in summary["results"]] == [
         ("h", "pretrained"),
@@ -98,7 +100,7 @@ def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path)
         ("builtin.knn", "test", "top1", 41, 3)
     }
     predictions = np.load(folder / "evaluate" / "0-builtin.knn" / "predictions.npz")
-    right = predictions["pretrained.h.predicted"] == predictions["pretrained.h.label"]
+    right = predictions["pretrained.h.3.predicted"] == predictions["pretrained.h.3.label"]
     assert right.mean() == pytest.approx(summary["results"][0]["value"])
 
 

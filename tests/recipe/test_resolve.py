@@ -126,11 +126,10 @@ def test_a_recipe_that_only_evaluates(light, tmp_path):
     path.write_text(EVALUATION.format('weights = "w"\n', 'data = {name = "local.read", folder = "x"}\n'))
     recipe = load_recipe(path)
     assert recipe.pretrain is None
-    assert recipe.weights == tmp_path / "w"
+    assert recipe.weights == str(tmp_path / "w")
     assert recipe.evaluate[0].data.keys["folder"] == "x"
     path.write_text(EVALUATION.format("", ""))
     assert problems(path) == [
-        "only.toml: weights is required without [pretrain]: the backbone to evaluate",
         "only.toml:4 evaluate.0: data is required without [pretrain]: add data = { name = ... }",
     ]
     path.write_text('schema = 1\nname = "nothing"\n')

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import toy_plugin
+from PIL import Image
+
+from sslkit import DataError, PluginError, RunError, hookimpl, load_backbone, load_recipe, run
+from sslkit.engine.check import check_build
+from sslkit.engine.stops import Stopped
+from sslkit.recipe.evaluation import load_evaluation
+
+PROBES = """
+from pathlib import Path
+import numpy as np
+import torch
+from sslkit import Outcome, hookimpl, needs_labels
+SSLKIT_API = 1
+
+@hookimpl
+def sslkit_register(register):
+    register.evaluation("counted", "probes:counted", summary="notes every call")
+    register.evaluation("meddling", "probes:meddling", summary="changes a buffer of what it is lent")
+
+def counted(*, add: float = 0.0):
+    @needs_labels
+    def evaluate(pretrained, data):
+        with Path(__file__).with_name("calls").open("a") as file:
+            file.write(f"{pretrained.measure} {pretrained.seed}\\n")
+        features = pretrained.features(data, "test")
+        predicted = (features.values.sum(1).abs() * 10 + pretrained.seed).long() % data.num_classes
+        right = float((predicted == features.labels).double().mean())
+        arrays = {"predicted": predicted.numpy(), "label": features.labels.numpy()}
+        return Outcome("top1", {"top1": right, "n": float(len(predicted))}, arrays)
+    return evaluate
+
+def meddling():
+    def evaluate(pretrained, data):
+        pretrained.backbone.norm.running_mean += 1e-7
+        return Outcome("top1", {"top1": 0.0})
+    return evaluate
+"""
+
+
+@pytest.fixture
+def asked(recipe_file, tmp_path):
+    """Return the path of a toy recipe with evaluations of our own, and its plugin overrides."""
+
+    def write(tables):
+        (tmp_path / "probes.py").write_text(PROBES)
+        path = recipe_file()
+        toy = Path(toy_plugin.__file__)
+        text = path.read_text().partition("[[evaluate]]")[0]
+        path.write_text(text.replace(f"['{toy}']", f"['{toy}', '{tmp_path / 'probes.py'}']") + tables)
+        return path
+
+    return write
+
+
+def calls(tmp_path):
+    return (tmp_path / "calls").read_text().split("\n")[:-1]
+
+
+COUNTED = "[[evaluate]]\nname = 'local.counted'\nfeatures = ['h', 'z']\nbaselines = ['random']\nnum_seeds = 2\n"
+
+
+def test_seeds_are_rows_with_intervals_and_predictions_of_their_own(asked, tmp_path):
+    info = run(asked(COUNTED), into=tmp_path / "run")
+    rows = json.loads((tmp_path / "run" / "summary.json").read_text())["results"]
+    assert [(row["features"], row["weights"], row["seed"]) for row in rows] == [
+        ("h", "pretrained", 0), ("h", "pretrained", 1), ("z", "pretrained", 0), ("z", "pretrained", 1),
+        ("h", "random", 0), ("h", "random", 1),
+    ]  # fmt: skip
+    for row, result in zip(rows, info.results, strict=True):
+        low, high = row["interval"]
+        assert low <= row["value"] <= high
+        assert row["n"] == 41
+        with np.load(tmp_path / "run" / "evaluate" / "0-local.counted" / "predictions.npz") as arrays:
+            stored = arrays[f"{row['weights']}.{row['features']}.{row['seed']}.predicted"]
+            label = arrays[f"{row['weights']}.{row['features']}.{row['seed']}.label"]
+        assert row["value"] == (stored == label).mean()
+        assert np.array_equal(stored, result.outcome.predictions["predicted"])
+
+
+class StopDuringEvaluation:
+    def __init__(self, number):
+        self.left = number
+
+    @hookimpl
+    def sslkit_evaluation_end(self):
+        self.left -= 1
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_what_was_evaluated_before_a_stop_is_not_evaluated_again(asked, tmp_path):
+    path = asked(COUNTED + "[[evaluate]]\nname = 'local.counted'\nadd = 1.0\n")
+    whole = run(path, into=tmp_path / "whole")
+    (tmp_path / "calls").unlink()
+    with pytest.raises(Stopped, match="during evaluation"):
+        run(path, into=tmp_path / "run", watchers=[StopDuringEvaluation(3)])
+    assert len(calls(tmp_path)) == 3
+    resumed = run(path, into=tmp_path / "run")
+    assert calls(tmp_path) == ["h 0", "h 1", "z 0", "z 1", "h 0", "h 1", "h 0"]  # 7 of both together
+    assert [result.row() for result in resumed.results] == [result.row() for result in whole.results]
+    for name in ("metrics.json", "predictions.npz"):
+        folders = [tmp_path / run / "evaluate" / "0-local.counted" for run in ("whole", "run")]
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second or name.endswith("npz")  # zip files hold the time
+
+
+def test_results_of_other_options_or_weights_are_not_taken(asked, tmp_path):
+    path = asked(COUNTED)
+    with pytest.raises(Stopped):
+        run(path, into=tmp_path / "run", watchers=[StopDuringEvaluation(2)])
+    (tmp_path / "calls").unlink()
+    run(path, into=tmp_path / "run", overrides=["evaluate.0.add=0.5"])
+    assert len(calls(tmp_path)) == 6
+
+
+def test_a_damaged_result_is_evaluated_again(asked, tmp_path):
+    path = asked(COUNTED)
+    with pytest.raises(Stopped):
+        run(path, into=tmp_path / "run", watchers=[StopDuringEvaluation(2)])
+    (tmp_path / "run" / "evaluate" / "0-local.counted" / "predictions.npz").write_bytes(b"PK\x03\x04")
+    (tmp_path / "calls").unlink()
+    run(path, into=tmp_path / "run")
+    assert len(calls(tmp_path)) == 6
+
+
+def test_an_evaluation_that_changes_a_bit_of_the_weights_is_caught(asked, tmp_path):
+    with pytest.raises(PluginError, match=r"local.meddling has changed the weights it was to measure"):
+        run(asked("[[evaluate]]\nname = 'local.meddling'\n"), into=tmp_path / "run")
+
+
+UNLABELLED = "data = {{ name = 'builtin.image_folder', folder = '{}', labels = 'none' }}\n"
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.full((16, 16, 3), 40 * number, dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / split / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_labelled_evaluations_of_unlabelled_data_are_refused_before_anything_trains(asked, tmp_path, photographs):
+    path = asked("[[evaluate]]\nname = 'local.counted'\n" + UNLABELLED.format(photographs))
+    message = r"evaluate.0 \(local.counted\) needs labels, and builtin.image_folder has none: use data with labels"
+    with pytest.raises(RunError, match=message):
+        run(path, into=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(RunError, match=message):
+        check_build(load_recipe(path), None)
+
+
+def test_absent_sets_are_an_error_or_skipped_on_request_and_listed(asked, tmp_path):
+    absent = "[[evaluate]]\nname = 'local.counted'\ndata = {name = 'builtin.transfer_sets', dataset = 'dtd'}\n"
+    path = asked(COUNTED + absent)
+    with pytest.raises(DataError, match=r"evaluate.1.data"):
+        run(path, into=tmp_path / "run", data_root=tmp_path)
+    run(path, into=tmp_path / "run", data_root=tmp_path, skip_absent=True)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert list(summary["skipped"]) == ["evaluate.1 (local.counted 2)"]
+    assert "dtd" in summary["skipped"]["evaluate.1 (local.counted 2)"]
+    assert run(path, into=tmp_path / "run", data_root=tmp_path, skip_absent=True).complete
+    with pytest.raises(DataError, match=r"evaluate.1.data"):  # without the flag it is not complete
+        run(path, into=tmp_path / "run", data_root=tmp_path)
+
+
+def test_the_evaluate_command_gives_the_scores_of_the_run(asked, tmp_path):
+    path = asked(COUNTED)
+    first = run(path, into=tmp_path / "run")
+    again = run(load_evaluation(path, str(tmp_path / "run")), into=tmp_path / "again")
+    rows = [result.row() for result in first.results]
+    assert [result.row() for result in again.results[:4]] == rows[:4]
+    resolved = tomllib.loads((tmp_path / "again" / "resolved.toml").read_text())
+    assert resolved["weights"] == str(tmp_path / "run")
+    assert "pretrain" not in resolved
+
+
+def test_random_weights_need_a_backbone_only(asked, tmp_path):
+    path = asked(COUNTED.replace("['h', 'z']", "['h']").replace("['random']", "[]"))
+    info = run(load_evaluation(path, "random", ["backbone.input_size=16"]), into=tmp_path / "run")
+    assert [result.weights for result in info.results] == ["pretrained", "pretrained"]
+
+
+def test_samples_for_the_report_are_written(asked, tmp_path):
+    run(asked(COUNTED), into=tmp_path / "run")
+    with np.load(tmp_path / "run" / "evaluate" / "features_sample.npz") as arrays:
+        assert {name: arrays[name].shape for name in ("h", "z", "h_random", "label")} == {
+            "h": (41, 8), "z": (41, 4), "h_random": (41, 8), "label": (41,),
+        }  # fmt: skip
+        assert len(arrays["class_names"]) > 1
+    with np.load(tmp_path / "run" / "views.npz") as arrays:
+        assert arrays["views"].shape == (6, 3, 3, 16, 16)
+
+
+def test_features_do_not_depend_on_the_batch(asked, tmp_path):
+    run(asked(COUNTED), into=tmp_path / "run")
+    model = load_backbone(tmp_path / "run")
+    images = torch.rand(60, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole = model.embed(images)
+    for size in (1, 7):
+        assert torch.allclose(torch.cat([model.embed(part) for part in images.split(size)]), whole, atol=1e-5)

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import pytest
+from toy_recipe import RECIPE
+
+from sslkit import RecipeError
+from sslkit.recipe.evaluation import load_evaluation
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "toy.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_a_pretraining_recipe_lends_its_data_and_for_bare_weights_its_backbone(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = load_evaluation(recipe, "w.pth", ["backbone.input_size=16"])
+    assert found.pretrain is None
+    assert found.weights == str(tmp_path / "w.pth")
+    assert [plan.data.options["num_train"] for plan in found.evaluate] == [64]
+    assert found.backbone.component.name == "local.pooled"
+    assert found.backbone.keys["input_size"] == 16
+
+
+def test_weights_that_say_themselves_get_no_backbone(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "backbone.json").write_text("{}")
+    for weights in (tmp_path / "run", tmp_path / "run" / "backbone.safetensors", "timm:resnet18.a1_in1k"):
+        found = load_evaluation(recipe, str(weights))
+        assert found.backbone is None
+        assert found.weights == str(weights)
+
+
+def test_random_is_no_path(recipe):
+    assert load_evaluation(recipe, "random").weights == "random"
+
+
+def test_a_recipe_without_evaluations_is_refused(tmp_path):
+    path = tmp_path / "r.toml"
+    path.write_text(RECIPE[: RECIPE.index("[[evaluate]]")])
+    with pytest.raises(RecipeError, match=r"has no \[\[evaluate\]\] table"):
+        load_evaluation(path, "random")
