@@ -1,11 +1,13 @@
 """What several rooms' tests need: what pip leaves behind, a recipe of light components, the commands in a process."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -155,3 +157,42 @@ def command():
         return subprocess.run(line, capture_output=True, text=True, env=environment, timeout=120, **options)
 
     return run
+
+
+@pytest.fixture
+def write_run(tmp_path):
+    """Return a function that leaves a finished run's folder, as the engine does, and returns it.
+
+    Each result is a row of `metrics.json` beside its predictions; `options` are those of its `[[evaluate]]` table.
+    """
+
+    def write(place, *results, seed=0, more="", status="finished"):
+        folder = tmp_path / place
+        (folder / "evaluate").mkdir(parents=True)
+        by_index = {}
+        for given in results:
+            row = {"evaluation": "builtin.knn", "data": "builtin.shapes", "split": "test", "features": "h",
+                   "weights": "pretrained", "metric": "top1", "interval": None, "seed": seed, "index": 0, "n": 4,
+                   "data_fingerprint": "aaaa", "options": ""} | given  # fmt: skip
+            by_index.setdefault(row["index"], []).append(row)
+        recipe = f'schema = 1\nname = "toy"\nseed = {seed}\n{more}\n'
+        for index, rows in sorted(by_index.items()):
+            recipe += f'[[evaluate]]\nname = "{rows[0]["evaluation"]}"\n{rows[0]["options"]}\n'
+            of_index = folder / "evaluate" / f"{index}-{rows[0]['evaluation']}"
+            of_index.mkdir()
+            arrays = {}
+            for row in rows:
+                del row["options"]
+                stored = row.pop("stored", {})
+                row["predictions"] = f"{row['weights']}.{row['features']}.{row['seed']}"
+                arrays |= {f"{row['predictions']}.{name}": array for name, array in stored.items()}
+            numpy.savez(of_index / "predictions.npz", **arrays)
+            (of_index / "metrics.json").write_text(json.dumps({"results": rows}))
+        (folder / "resolved.toml").write_text(recipe)
+        if status == "finished":
+            (folder / "summary.json").write_text(json.dumps({"status": status, "name": "toy", "seconds": 1.5}))
+        else:
+            (folder / "status.json").write_text(json.dumps({"status": status, "reason": "because"}))
+        return folder
+
+    return write

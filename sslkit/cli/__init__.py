@@ -9,7 +9,20 @@ from typing import Final
 
 import sslkit
 
-COMMANDS: Final = ("run", "check", "preview", "embed", "data", "plugins", "components", "doctor")
+COMMANDS: Final = (
+    "run",
+    "check",
+    "preview",
+    "evaluate",
+    "embed",
+    "export",
+    "report",
+    "compare",
+    "data",
+    "plugins",
+    "components",
+    "doctor",
+)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from sslkit.engine.artifact import load_backbone
+    from sslkit.engine.weights import load_backbone
     from sslkit.engine.environment import choose_device
     from sslkit.engine.features import embed_folder
 

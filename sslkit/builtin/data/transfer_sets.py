@@ -83,6 +83,7 @@ class TransferSets:
         max_bad_fraction: Pretraining stops when more than this share of all images could not be read.
 
     Attributes:
+        name: Which set it is.
         num_classes: Number of classes.
         class_names: Their official names, in official order.
         metric: What the literature reports: `top1`, `mean_per_class` accuracy, or `voc_map`, the mean over classes
@@ -106,6 +107,7 @@ class TransferSets:
         self.max_bad_fraction = max_bad_fraction
         self._root = Path(root)
         self._dataset = dataset
+        self.name = dataset
         self._official = _OFFICIAL[dataset]
         self._read: dict[str, ImageFiles | ImageTable] = {}
         self._reader: Callable[[str], ImageFiles | ImageTable]

@@ -1,0 +1,145 @@
+"""Show the scores of runs, those of several seeds together, as a table, CSV, Markdown, JSON or a page.
+
+Examples:
+  sslkit report runs
+  sslkit report runs/simclr_quickstart/* --each
+  sslkit report runs -o scores.csv
+  sslkit report runs/simclr_quickstart -o scores.html
+
+Runs that differ only in their seed are one row: mean, sample deviation and number of seeds. A single run has its 95 %
+bootstrap interval. Unfinished and broken runs are rows with their status.
+
+exit codes: 0 done, 2 a mistake
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from sslkit.studies.rows import Row
+
+_FORMATS: Final = {".csv": "csv", ".md": "markdown", ".html": "html", ".json": "json"}
+_WIDE: Final = 250  # columns of a file or pipe: nobody's window
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, or one that holds runs")
+    parser.add_argument("--each", action="store_true", help="a row for each run and seed")
+    parser.add_argument(
+        "--format", choices=("table", *_FORMATS.values()), help="what to write (by the ending of FILE, else a table)"
+    )
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a file")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Collect the runs and write their rows."""
+    from sslkit.errors import RunError
+    from sslkit.run_folder import require_writable, write_text
+    from sslkit.studies.collect import read_runs
+    from sslkit.studies.rows import gathered
+    from sslkit.studies.tables import csv_text, json_text, markdown_text
+    from sslkit.text import safe_text
+
+    output = arguments.output
+    kind = arguments.format or _FORMATS.get(output.suffix if output is not None else "", "table")
+    if output is not None:
+        if output.is_dir():
+            raise RunError(f"{output}: is a folder; name a file in it, such as {output / 'report.html'}")
+        require_writable(output.parent)
+    if kind == "html" and arguments.each:
+        raise RunError("--each is for tables: a page shows every run and the mean; leave it out")
+    runs = read_runs(arguments.runs)
+    rows = gathered(runs, each=arguments.each)
+    if kind == "table" and output is None:
+        show(parts(rows))
+        return 0
+    if kind == "html":
+        from sslkit.studies.report_page import report_page
+
+        text = report_page([run.folder for run in runs], title="Report of " + ", ".join({run.name: 0 for run in runs}))
+    else:
+        writers = {"csv": csv_text, "markdown": markdown_text, "json": json_text, "table": _text}
+        text = writers[kind](rows)
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_text(output, text)
+        sys.stdout.write(safe_text(f"{output}: {len(runs)} run{'s' * (len(runs) > 1)}\n"))
+    return 0
+
+
+def parts(rows: Sequence[Row]) -> Iterator[Table | str]:
+    """Return a heading and a table for each run, or group of runs that differ only in their seed."""
+    from itertools import groupby
+
+    from rich.table import Table
+
+    from sslkit.studies.rows import shown_interval, shown_value
+    from sslkit.studies.tables import place
+    from sslkit.text import one_line
+
+    titles = [one_line(row.score.title) for row in rows if row.score is not None]
+    for head, group in groupby(rows, lambda row: (row.name, place(row), row.status)):
+        yield ", ".join(map(one_line, head))
+        table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+        table.add_column(min_width=min(2 + max(map(len, titles), default=0), 36))
+        table.add_column()
+        table.add_column(justify="right", min_width=14)
+        table.add_column(justify="right", min_width=14)
+        table.add_column(justify="right")
+        for row in group:
+            if row.score is None:
+                yield f"  no scores{': ' * bool(row.reason)}{one_line(row.reason, 1000)}"
+                continue
+            metric = row.score.metric
+            sure = f"{row.seeds} seeds" if row.seeds > 1 else shown_interval(metric, row.interval)
+            amount = "" if row.score.n is None else f"n = {row.score.n}"
+            value = shown_value(metric, row.value, row.deviation)
+            table.add_row(*plain("  " + row.score.title, metric, value, sure, amount))
+        yield table
+        yield ""
+
+
+def plain(*cells: object, style: str = "") -> Iterator[Text]:
+    """Return cells that may say anything, safe to print and never taken for markup."""
+    from rich.text import Text
+
+    from sslkit.text import safe_text
+
+    return (Text(safe_text(cell).replace("\n", " "), style) for cell in cells)
+
+
+def show(parts: Iterable[Table | str]) -> None:
+    """Print tables and lines: on a terminal in its width, and otherwise wide, so that no line is broken."""
+    from rich.console import Console
+
+    _print(parts, Console(highlight=False, markup=False, emoji=False))
+
+
+def _print(parts: Iterable[Table | str], console: Console) -> None:
+    if not console.is_terminal:
+        console.width = _WIDE
+    for part in parts:
+        console.print(part)
+
+
+def _text(rows: Sequence[Row]) -> str:
+    import io
+
+    from rich.console import Console
+
+    file = io.StringIO()
+    _print(parts(rows), Console(file=file, force_terminal=False, highlight=False, markup=False, emoji=False))
+    return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())
