@@ -87,27 +87,36 @@ _KIND_HEADINGS: Final = {
 # The front page, in the order in which a reader meets it.
 _API: Final[dict[str, tuple[str, ...]]] = {
     "Pretraining and evaluating": (
-        "pretrain", "evaluate", "load_backbone", "FrozenModel", "embed_folder", "run", "RunInfo", "PretrainState",
+        "pretrain", "evaluate", "Result", "load_backbone", "FrozenModel", "embed_folder", "run", "RunInfo",
+        "PretrainState",
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "timm_backbone", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays",
-        "TorchvisionSets", "TransferSets", "ImageNet", "linear", "knn", "sgd", "adamw", "cosine", "constant",
+        "JointEmbedding", "timm_backbone", "Classifier", "CrossEntropy", "CropFlip", "Shapes", "ImageFolder",
+        "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets", "ImageNet", "linear",
+        "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier", "feature_health", "Online",
+        "sgd", "adamw", "cosine", "constant",
     ),
     "Contracts": (
         "Batch", "Progress", "Loss", "LossOutput", "Views", "Backbone", "Head", "Objective", "Method", "Schedule",
         "Data", "Dataset", "Evaluation", "Pretrained", "Features", "Outcome", "Exporter", "Normalisation", "Tree",
     ),
     "For authors of components": (
-        "sample_keys", "uniforms", "seeded", "open_image", "list_images", "find_images", "FoundImages", "Listing",
-        "IMAGE_SUFFIXES", "cached_arrays", "gather_rows", "sum_over_ranks", "rank", "world_size",
-        "did_you_mean", "one_line", "safe_text", "duration",
+        "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "list_images", "find_images", "FoundImages",
+        "Listing", "IMAGE_SUFFIXES", "cached_arrays", "CropRule", "Boxes", "crop_boxes", "crop_and_resize", "Cropper",
+        "require_range", "gather_rows", "sum_over_ranks", "rank", "world_size", "did_you_mean", "one_line", "safe_text",
+        "duration",
+    ),
+    "For authors of evaluations": (
+        "needs_labels", "labelled_features", "training_features", "checked_labels", "count_classes", "has_split",
+        "balanced_holdout", "classification_outcome", "MLPProbe", "probe_outcome", "mean_per_class", "voc_map",
+        "rankme", "alpha_req", "lidar", "bootstrap_interval", "mean_and_deviation", "shown_value", "shown_interval",
     ),
     "Errors": (
         "SslkitError", "RecipeError", "PluginError", "DataError", "BadImageError", "RunError", "NonFiniteError",
     ),
 }  # fmt: skip
-_SIMCLR_API: Final = ("TwoCrops", "OneBranch", "simclr_resnet", "MLP", "NTXent", "LARS")
+_SIMCLR_API: Final = ("TwoCrops", "OneBranch", "simclr_resnet", "MLP", "NTXent", "LARS", "transform_probe")
 
 
 def pages() -> dict[str, str]:

@@ -7,22 +7,20 @@ exporters. A missing transfer set shows here, not after 100 epochs. Called by `r
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from sslkit.engine.artifact import component_card
 from sslkit.engine.assemble import Pretraining, assemble
 from sslkit.engine.choices import OpenedData, built, naming_the_size
-from sslkit.engine.fit import require_channels
-from sslkit.engine.frozen import FrozenModel, require_measurable
-from sslkit.engine.interfaces import Data, Evaluation, Exporter, Normalisation
+from sslkit.engine.evaluations import BuiltEvaluation, build_evaluations
+from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.interfaces import Data, Exporter, Normalisation
 from sslkit.engine.randomness import component_seed, seeded
 from sslkit.engine.weights import (
     RANDOM,
@@ -32,26 +30,8 @@ from sslkit.engine.weights import (
     trained_with,
     untrained_like,
 )
-from sslkit.errors import DataError, PluginError, RunError, SslkitError
-from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe
-
-
-@dataclass(frozen=True)
-class BuiltEvaluation:
-    """One [[evaluate]] table, built.
-
-    Attributes:
-        index: Its number, from 0.
-        name: The component's name, numbered where a recipe names it twice.
-        data_name: What the set is called, or else the data component's name.
-    """
-
-    index: int
-    name: str
-    data_name: str
-    evaluation: Evaluation
-    data: Data
-    plan: EvaluatePlan
+from sslkit.errors import PluginError, RunError
+from sslkit.recipe.plan import CallbackPlan, Choice, PretrainPlan, Recipe
 
 
 @dataclass
@@ -116,56 +96,13 @@ def build(
             untrained = FrozenModel(_untrained_backbone(recipe), **model.settings())
     measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
     size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
-    evaluations: list[BuiltEvaluation] = []
-    skipped: dict[str, str] = {}
-    for number, evaluation in enumerate(recipe.evaluate):
-        title = number_if_taken(evaluation.evaluation.component.name, {known.name for known in evaluations})
-        try:
-            evaluations.append(_build_evaluation(number, title, evaluation, recipe, data, measured, size))
-        except DataError as error:
-            if not skip_absent:
-                raise
-            skipped[f"{evaluation.evaluation.path} ({title})"] = str(error)
+    evaluations, skipped = build_evaluations(recipe, data, measured, size, skip_absent=skip_absent)
     exporters = [(choice.component.name, built(choice, recipe.seed)) for choice in recipe.export]
     result = Build(pretraining, model, untrained, evaluations, skipped, cards, exporters)
     if pretraining is not None:
         result.derived = _derived(pretraining)
         _require_same_derived(recipe, result.derived)
     return result
-
-
-def _build_evaluation(
-    number: int, title: str, plan: EvaluatePlan, recipe: Recipe, data: OpenedData, measured: Any, size: int
-) -> BuiltEvaluation:
-    for name in plan.features:
-        require_measurable(name, measured.backbone, getattr(measured, "head", None))
-    choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
-    is_new = choice not in data
-    opened = data.open_for_evaluation(choice)
-    if is_new:  # the pretraining's own images are checked with their views
-        require_channels(measured.backbone, opened, size, choice.path)
-    evaluation = built(plan.evaluation, recipe.seed)
-    require_labels(evaluation, opened, plan.evaluation, choice)
-    check_evaluation(evaluation, plan, measured.backbone)
-    data_name = str(getattr(opened, "name", choice.component.name))
-    return BuiltEvaluation(number, title, data_name, evaluation, opened, plan)
-
-
-def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module) -> None:
-    """Ask an evaluation that knows whether it can measure this backbone.
-
-    Raises:
-        SslkitError: It cannot; names the recipe's table.
-    """
-    check = getattr(evaluation, "check", None)
-    if check is None:
-        return
-    for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
-        try:
-            check(backbone, measure)
-        except SslkitError as error:
-            error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
-            raise
 
 
 def require_labels_to_train(method: Any, data: Data, plan: PretrainPlan) -> None:
@@ -177,24 +114,6 @@ def require_labels_to_train(method: Any, data: Data, plan: PretrainPlan) -> None
     if getattr(getattr(method, "objective", None), "needs_labels", False) and data.num_classes is None:
         name = "" if plan.objective is None else f" ({plan.objective.component.name})"
         raise RunError(f"pretrain.objective{name} needs labels, and pretrain.data has none; use data with labels")
-
-
-def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
-    """Refuse an evaluation that needs labels on data that has none, before anything is trained.
-
-    Raises:
-        RunError: All or some of the labels are missing.
-    """
-    if not getattr(evaluation, "needs_labels", False):
-        return
-    what = f"{choice.path} ({choice.component.name}) needs labels, and {data_choice.component.name}"
-    advice = "use data with labels, give this evaluation a data table of its own, or leave it out"
-    for split in ("train", "test"):
-        labels = getattr(data.split(split), "labels", None)
-        missing = 0 if labels is None or np.ndim(labels) != 1 else int((np.asarray(labels) < 0).sum())
-        if data.num_classes is None or missing:
-            how_many = "has none" if data.num_classes is None else f"lacks {missing:,} of its {split} split"
-            raise RunError(f"{what} {how_many}: {advice}")
 
 
 def _build_pretraining(
@@ -329,12 +248,6 @@ def starting_normalisation(plan: PretrainPlan) -> Normalisation | None:
     if known and declared is not None and declared != normalisation:
         raise RunError(f"{plan.data.path}.normalize is {declared}, but the weights were trained with {normalisation}")
     return normalisation if known else declared
-
-
-def number_if_taken(name: str, taken: set[str]) -> str:
-    """Return a name that no other evaluation of the recipe has: `builtin.knn`, `builtin.knn 2`."""
-    numbered = (f"{name} {number}" for number in itertools.count(2))
-    return name if name not in taken else next(title for title in numbered if title not in taken)
 
 
 def _card(choice: Choice | None) -> dict[str, Any] | None:

@@ -18,13 +18,12 @@ from sslkit.engine.batches import Source, sample_views
 from sslkit.engine.build import (
     build_callback,
     build_method,
-    check_evaluation,
     load_frozen,
-    require_labels,
     require_labels_to_train,
     starting_normalisation,
 )
 from sslkit.engine.choices import built, naming_the_size, open_data
+from sslkit.engine.evaluations import check_evaluation, require_labels
 from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data

@@ -263,6 +263,7 @@ class Pretrained(Protocol):
         head: The projection head, or None.
         normalisation: What the engine applies before the backbone, or None.
         input_size: Side of the square images that the backbone is fed, pixels.
+        central_share: Of the shorter side of an image, what is kept when it is fitted to that.
         device: Where it lives.
         seed: The run's seed, for whatever the evaluation draws.
         workers: Loader processes for image files.
@@ -276,6 +277,7 @@ class Pretrained(Protocol):
     head: nn.Module | None
     normalisation: Normalisation | None
     input_size: int
+    central_share: float
     device: torch.device
     seed: int
     workers: int

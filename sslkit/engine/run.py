@@ -8,39 +8,35 @@ Of several processes each does all of it, and the first one writes.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pluggy
 import torch
 
-import sslkit
 from sslkit.engine.artifact import save_artifact
-from sslkit.engine.build import Build, BuiltEvaluation, build
-from sslkit.engine.continuation import compared, evaluated
-from sslkit.engine.distributed import START_SECONDS, World, from_all, joined, on_first, rank, wait_for_all
+from sslkit.engine.build import Build, build
+from sslkit.engine.continuation import compared
+from sslkit.engine.distributed import START_SECONDS, World, joined, on_first, rank, wait_for_all
 from sslkit.engine.environment import choose_device, note_environment, plugin_versions
-from sslkit.engine.evaluate import Result, measure, subjects
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.log import collecting
 from sslkit.engine.opening import find_run, open_folder, write_recipe
 from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
-from sslkit.engine.results import feature_sample, read_results, write_results, write_view_sample
+from sslkit.engine.results import write_view_sample
+from sslkit.engine.run_info import RunInfo, write_status
+from sslkit.engine.score import score
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
-from sslkit.errors import NonFiniteError, RunError, SslkitError
+from sslkit.errors import RunError, SslkitError
 from sslkit.faults import fault
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
@@ -50,35 +46,6 @@ from sslkit.studies.report_page import write_report
 from sslkit.text import one_line
 
 logger = logging.getLogger("sslkit")
-
-
-@dataclass
-class RunInfo:
-    """One execution of a recipe, as callbacks see it.
-
-    Attributes:
-        name: The recipe's name.
-        folder: Where everything is written.
-        recipe: The checked recipe.
-        device: Where it runs.
-        plan: (label, value) rows that say what will happen.
-        results: Of the evaluations so far.
-        warnings: What was to be said before the run began.
-        model: The frozen weights, once pretraining is over.
-        complete: The run had already been finished.
-        compiled_views: The views were told to compile themselves.
-    """
-
-    name: str
-    folder: Path
-    recipe: Recipe
-    device: torch.device
-    plan: list[tuple[str, str]]
-    results: list[Result] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    model: FrozenModel | None = None
-    complete: bool = False
-    compiled_views: bool = False
 
 
 def run(
@@ -199,13 +166,13 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
             if built.pretraining is not None:
                 write_view_sample(info.folder, built.pretraining)
         info.model = _trained(info, built, hooks, stops, watch)
-        _evaluate(info, built, hooks, stops)
+        score(info, built, hooks, stops)
         on_first(lambda: _export(info, built))
     except BaseException as error:
         status = "stopped" if isinstance(error, Stopped | KeyboardInterrupt) else "failed"
         with contextlib.suppress(Exception):  # the first error is the one to see
             reason = "stopped at once" if isinstance(error, KeyboardInterrupt) else one_line(error)
-            _write_status(info, status, reason or type(error).__name__)
+            write_status(info, status, reason or type(error).__name__)
             _write_report(info)
         logger.info("%s: %s", status, reason or type(error).__name__)
         with contextlib.suppress(Exception):
@@ -239,7 +206,7 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     if pretraining is None:
         assert built.model is not None
         return built.model
-    _write_status(info, "running", "pretraining")
+    write_status(info, "running", "pretraining")
     identity = {"recipe": compared(info.recipe), "data": fingerprint_of(pretraining.source.dataset)}
     state = train(
         pretraining,
@@ -270,86 +237,6 @@ def _trained(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
     return model
 
 
-def _evaluate(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
-    model = info.model
-    assert model is not None
-    if built.evaluations and model.head is not None:
-        model.measuring("z")  # costs little in the same pass, and the report's maps show it
-    chosen = [
-        subjects(
-            model.cropping(plan.central_share),
-            plan.features,
-            plan.baselines,
-            built.untrained and built.untrained.cropping(plan.central_share),
-        )
-        for plan in (evaluation.plan for evaluation in built.evaluations)
-    ]
-    for number, evaluation in enumerate(built.evaluations):
-        fault("evaluate.start", step=number)
-        _write_status(info, "running", f"evaluating with {evaluation.name}")
-        folder = info.folder / "evaluate" / f"{evaluation.index}-{evaluation.name}"
-        identity = _identity(info, evaluation)
-        known = {_of(result): result for result in on_first(partial(read_results, folder, identity))}
-        results: list[Result] = []
-        for subject, repetition in itertools.product(chosen[number], range(evaluation.plan.num_seeds)):
-            seed = info.recipe.seed + repetition
-            result = known.get((subject.features, subject.weights, seed))
-            if result is None:
-                with _naming(f"evaluate.{evaluation.index} ({evaluation.name})"):
-                    result = measure(
-                        evaluation.name,
-                        evaluation.evaluation,
-                        evaluation.data_name,
-                        evaluation.data,
-                        subject,
-                        seed,
-                        folder / f"unfinished.{subject.weights}.{subject.features}.{seed}",
-                        identity,
-                    )
-                result = replace(result, index=evaluation.index)
-            results.append(result)
-            info.results.append(result)
-            if rank() == 0:
-                write_results(folder, identity, results, evaluation.data.class_names)
-            hooks.hook.sslkit_evaluation_end(run=info, name=f"{evaluation.name} {result.title}", outcome=result.outcome)
-            asked = next(filter(None, from_all(stops.requested)), None)
-            if asked is not None:
-                raise Stopped(f"stopped by {asked} during evaluation")
-    sample = info.folder / "evaluate" / "features_sample.npz"
-    if built.evaluations and not on_first(sample.exists):
-        first = built.evaluations[0]
-        share = first.plan.central_share
-        untrained = built.untrained and built.untrained.cropping(share)
-        arrays = feature_sample(model.cropping(share), untrained, first.data)
-        if rank() == 0:
-            np.savez_compressed(sample, **arrays)
-
-
-def _of(result: Result) -> tuple[str, str, int]:
-    return result.features, result.weights, result.seed
-
-
-def _identity(info: RunInfo, evaluation: BuiltEvaluation) -> dict[str, Any]:
-    """Return what the results of an evaluation depend on: where it is unchanged, a continued run has them already."""
-    assert info.model is not None
-    return {
-        "evaluation": evaluated(info.recipe, evaluation.index),
-        "weights": info.model.digest(),
-        "data": [fingerprint_of(evaluation.data.split(split)) for split in ("train", "test")],
-        "seed": info.recipe.seed,
-        "sslkit": sslkit.__version__,
-    }
-
-
-@contextlib.contextmanager
-def _naming(place: str) -> Iterator[None]:
-    """Say in which evaluation a number was not finite."""
-    try:
-        yield
-    except NonFiniteError as error:
-        raise NonFiniteError(f"{place}: {error}") from None
-
-
 def _write_report(info: RunInfo) -> None:
     """Write the page that shows the run; a page that cannot be written is no reason to fail."""
     try:
@@ -363,11 +250,3 @@ def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
         return callback_manager([])
     jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
     return callback_manager([jsonl, *callbacks])
-
-
-def _write_status(info: RunInfo, status: str, reason: str) -> None:
-    if rank() > 0:
-        return
-    write_json(
-        info.folder / "status.json", {"status": status, "reason": reason, "time": time.time(), "pid": os.getpid()}
-    )

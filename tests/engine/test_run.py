@@ -78,7 +78,8 @@ def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path)
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "recipe.toml", "resolved.toml", "environment.json", "metrics.jsonl", "log.txt", "checkpoints", "plugins",
-        "backbone.safetensors", "backbone.json", "head.safetensors", "evaluate", "summary.json", "report.html", "views.npz",
+        "backbone.safetensors", "backbone.json", "head.safetensors", "evaluate", "summary.json",
+        "report.html", "views.npz",
     }  # fmt: skip
     assert (folder / "plugins" / "toy_plugin.py").exists()
     assert (folder / "recipe.toml").read_text().startswith("# override: seed=3\n")

@@ -8,7 +8,7 @@ import torch
 
 from sslkit import knn
 from sslkit.builtin.evaluations import knn as module
-from sslkit.builtin.evaluations.knn import knn_votes
+from sslkit.builtin.evaluations.knn import _nearest, knn_votes
 
 
 def literal_votes(queries, bank, labels, num_classes, k, temperature):
@@ -41,6 +41,20 @@ def test_chunks_do_not_change_the_votes(make_blobs, monkeypatch):
     whole = knn_votes(queries, bank, labels, 7, 5, 0.1)
     monkeypatch.setattr(module, "_CHUNK_NUMBERS", 3 * 40)
     torch.testing.assert_close(knn_votes(queries, bank, labels, 7, 5, 0.1), whole, rtol=1e-5, atol=0)
+
+
+def test_nearest_images_of_a_large_bank_are_those_of_a_full_sort_ties_included():
+    # Few different similarities, so that most rows have ties for the last place, within groups and between them.
+    generator = torch.Generator().manual_seed(0)
+    for levels, width in ((7, 1000), (300, 1031), (100_000, 1031)):
+        similarities = torch.randint(levels, (50, width), generator=generator).float()
+        similarities[0] = 1.0
+        similarities[1, width // 2 :] = similarities[1].max()
+        ordered = similarities.sort(dim=1, descending=True, stable=True)
+        for k in (1, 5, 7):
+            values, positions = _nearest(similarities.clone(), k)
+            assert torch.equal(values.sort(dim=1, descending=True).values, ordered.values[:, :k])
+            assert torch.equal(positions.sort(dim=1).values, ordered.indices[:, :k].sort(dim=1).values)
 
 
 def test_images_that_tie_for_the_last_place_count_in_the_order_of_the_bank():

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import DataError, NonFiniteError, linear
-from sslkit.builtin.evaluations.linear import balanced_holdout
-from sslkit.builtin.evaluations.softmax_regression import Setting, train_classifiers
+from sslkit import NonFiniteError, linear
+from sslkit.builtin.evaluations.class_losses import class_loss
+from sslkit.builtin.evaluations.sgd_grid import Setting, train_classifiers
 
 
 def literal_classifier(features, labels, num_classes, setting, epochs, batch_size, seed):
@@ -39,7 +39,8 @@ def test_every_classifier_of_the_grid_is_torch_s_own_after_the_last_epoch(make_b
     values, labels = make_blobs(101, 4, 6, 1.0)
     features = with_ones(values)
     settings = [Setting(0.03, 0.0), Setting(0.3, 0.0), Setting(0.3, 0.02)]
-    found = train_classifiers(features, labels, 4, settings, epochs=7, batch_size=16, seed=5)
+    everything = torch.arange(101)
+    found = train_classifiers(features, class_loss(labels), everything, 4, settings, epochs=7, batch_size=16, seed=5)
     for classifier, setting in zip(found, settings, strict=True):
         expected = literal_classifier(features, labels, 4, setting, 7, 16, 5)
         torch.testing.assert_close(classifier.double(), expected, rtol=1e-4, atol=1e-5)
@@ -120,16 +121,6 @@ def test_the_chosen_setting_is_trained_again_on_training_and_validation_images(m
     assert outcome.metrics["top1"] == 1.0
 
 
-def test_held_out_images_are_a_seeded_share_of_each_class():
-    labels = torch.tensor([0] * 40 + [1] * 13 + [2] * 2 + [4])
-    held = balanced_holdout(labels, 0.1, seed=1)
-    assert labels[held].bincount(minlength=5).tolist() == [4, 1, 1, 0, 0]
-    assert torch.equal(held, balanced_holdout(labels, 0.1, seed=1))
-    assert not torch.equal(held, balanced_holdout(labels, 0.1, seed=2))
-    with pytest.raises(DataError, match="learning_rates"):
-        balanced_holdout(torch.arange(5), 0.1, seed=1)
-
-
 def test_runs_repeat_and_leave_torch_s_generator_alone(make_data, make_pretrained, make_blobs):
     data = make_data(4, train=make_blobs(201, 4, 6, 2.0), test=make_blobs(77, 4, 6, 2.0, seed=1))
     torch.manual_seed(0)
@@ -156,3 +147,50 @@ def test_a_diverging_weight_decay_is_part_of_the_grid_and_never_chosen(make_data
     assert outcome.metrics["top1"] > 0.7
     with pytest.raises(NonFiniteError, match="every classifier"):
         linear(epochs=30, weight_decays=(1000.0,))(make_pretrained(), data)
+
+
+def literal_labels_classifier(features, labels, setting, epochs, batch_size, seed):
+    """Train on several labels per image with autograd and torch.optim.SGD, in float64."""
+    features = features.double()
+    parameter = nn.Parameter(torch.zeros(features.shape[1], labels.shape[1], dtype=torch.float64))
+    optimizer = torch.optim.SGD([parameter], lr=setting.learning_rate, momentum=0.9, nesterov=True)
+    num_batches = math.ceil(len(features) / batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * num_batches)
+    generator = torch.Generator().manual_seed(seed)
+    counted = (labels >= 0).double()
+    for _ in range(epochs):
+        for part in torch.randperm(len(features), generator=generator).tensor_split(num_batches):
+            optimizer.zero_grad()
+            losses = nn.functional.binary_cross_entropy_with_logits(
+                features[part] @ parameter, (labels[part] == 1).double(), weight=counted[part], reduction="none"
+            )
+            (losses / counted.mean(dim=0)).sum(dim=1).mean().backward()
+            optimizer.step()
+            schedule.step()
+    return parameter.detach()
+
+
+def some_labels(num, seed):
+    values = torch.randn(num, 6, generator=torch.Generator().manual_seed(seed))
+    labels = (values[:, :4] + 0.3 * torch.randn(num, 4, generator=torch.Generator().manual_seed(seed + 1)) > 0.4).to(
+        torch.int8
+    )
+    labels[torch.rand(num, 4, generator=torch.Generator().manual_seed(seed + 2)) < 0.2] = -1
+    return values, labels
+
+
+def test_several_labels_are_torch_s_masked_binary_cross_entropy():
+    values, labels = some_labels(101, 0)
+    features, setting = with_ones(values), Setting(0.3, 0.0)
+    [found] = train_classifiers(features, class_loss(labels), torch.arange(101), 4, [setting], 7, 16, 5)
+    expected = literal_labels_classifier(features, labels, setting, 7, 16, 5)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_several_labels_are_scored_by_average_precision(make_data, make_pretrained):
+    data = make_data(4, train=some_labels(300, 0), test=some_labels(101, 5))
+    outcome = linear(epochs=20)(make_pretrained(), data)
+    assert outcome.headline == "voc_map"
+    assert outcome.metrics["voc_map"] > 0.85
+    assert outcome.metrics["validation_voc_map"] > 0.85
+    assert outcome.predictions["scores"].shape == (101, 4)

@@ -1,0 +1,124 @@
+"""The [[evaluate]] tables of a recipe, built: each evaluation with its data, checked before anything is trained.
+
+Enters: a checked recipe, and the modules that will be measured. Leaves: `BuiltEvaluation`s, and what had to be skipped.
+Called by `build`; its checks by `check`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from sslkit.engine.choices import OpenedData, built
+from sslkit.engine.fit import require_channels
+from sslkit.engine.frozen import require_measurable
+from sslkit.engine.interfaces import Data, Evaluation
+from sslkit.errors import DataError, RunError, SslkitError
+from sslkit.recipe.plan import Choice, EvaluatePlan, Recipe
+
+
+@dataclass(frozen=True)
+class BuiltEvaluation:
+    """One [[evaluate]] table, built.
+
+    Attributes:
+        index: Its number, from 0.
+        name: The component's name, numbered where a recipe has it twice for the same data.
+        data_name: What the set is called, or else the data component's name.
+    """
+
+    index: int
+    name: str
+    data_name: str
+    evaluation: Evaluation
+    data: Data
+    plan: EvaluatePlan
+
+
+def build_evaluations(
+    recipe: Recipe, data: OpenedData, measured: Any, size: int, *, skip_absent: bool
+) -> tuple[list[BuiltEvaluation], dict[str, str]]:
+    """Build every evaluation of a recipe.
+
+    Args:
+        recipe: The checked recipe.
+        data: Opens what the tables name.
+        measured: Has the backbone, and perhaps a head.
+        size: Side of the images that it is fed, pixels.
+        skip_absent: Leave out evaluations whose data cannot be opened.
+
+    Returns:
+        Those built, and the reason why each other one is left out.
+
+    Raises:
+        SslkitError: Something does not exist, is empty, or does not fit; names the recipe's key.
+    """
+    evaluations: list[BuiltEvaluation] = []
+    skipped: dict[str, str] = {}
+    for number, plan in enumerate(recipe.evaluate):
+        for name in plan.features:
+            require_measurable(name, measured.backbone, getattr(measured, "head", None))
+        choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
+        is_new = choice not in data
+        try:
+            opened = data.open_for_evaluation(choice)
+        except DataError as error:
+            if not skip_absent:
+                raise
+            skipped[f"{plan.evaluation.path} ({plan.evaluation.component.name})"] = str(error)
+            continue
+        if is_new:  # the pretraining's own images are checked with their views
+            require_channels(measured.backbone, opened, size, choice.path)
+        evaluation = built(plan.evaluation, recipe.seed)
+        require_labels(evaluation, opened, plan.evaluation, choice)
+        check_evaluation(evaluation, plan, measured.backbone)
+        data_name = str(getattr(opened, "name", choice.component.name))
+        taken = {known.name for known in evaluations if known.data_name == data_name}
+        title = _number_if_taken(plan.evaluation.component.name, taken)
+        evaluations.append(BuiltEvaluation(number, title, data_name, evaluation, opened, plan))
+    return evaluations, skipped
+
+
+def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module) -> None:
+    """Ask an evaluation that knows whether it can measure this backbone.
+
+    Raises:
+        SslkitError: It cannot; names the recipe's table.
+    """
+    check = getattr(evaluation, "check", None)
+    if check is None:
+        return
+    for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
+        try:
+            check(backbone, measure)
+        except SslkitError as error:
+            error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
+            raise
+
+
+def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
+    """Refuse an evaluation that needs labels on data that has none, before anything is trained.
+
+    Raises:
+        RunError: All or some of the labels are missing.
+    """
+    if not getattr(evaluation, "needs_labels", False):
+        return
+    what = f"{choice.path} ({choice.component.name}) needs labels, and {data_choice.component.name}"
+    advice = "use data with labels, give this evaluation a data table of its own, or leave it out"
+    for split in ("train", "test"):
+        labels = getattr(data.split(split), "labels", None)
+        missing = 0 if labels is None or np.ndim(labels) != 1 else int((np.asarray(labels) < 0).sum())
+        if data.num_classes is None or missing:
+            how_many = "has none" if data.num_classes is None else f"lacks {missing:,} of its {split} split"
+            raise RunError(f"{what} {how_many}: {advice}")
+
+
+def _number_if_taken(name: str, taken: set[str]) -> str:
+    """Return a name that no other evaluation of the same data has: `builtin.knn`, `builtin.knn 2`."""
+    numbered = (f"{name} {number}" for number in itertools.count(2))
+    return name if name not in taken else next(title for title in numbered if title not in taken)
