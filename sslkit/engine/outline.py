@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from sslkit.engine.build import Build
 from sslkit.engine.distributed import world_size
@@ -26,23 +27,37 @@ def outline(recipe: Recipe, built: Build, device: torch.device) -> list[tuple[st
             if choice is not None:
                 rows.append((part, choice.component.name))
         backbone = pretraining.method.backbone
-        millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
         channels, height, width = pretraining.view_shape
         rows += [
             ("batch", _batch(plan.batch_size, plan.micro_batch_size)),
             ("images", f"{order.num_images:,}{_first(pretraining.source.dataset)}"),
             ("view size", f"{channels} x {height} x {width}"),
-            ("parameters", f"{millions:.2f} M in the backbone, features of {backbone.feature_dim}"),
+            ("parameters", _parameters(backbone)),
             ("learning rate", f"{pretraining.learning_rate:.6g} ({_rate_rule(plan.optimizer.keys, plan.batch_size)})"),
             ("steps", f"{built.derived['total_steps']:,} = {plan.epochs} epochs of {order.steps_per_epoch:,}"),
             ("images in memory", "yes, no loader" if pretraining.source.table is not None else
              f"no, {pretraining.workers} loader processes"),
         ]  # fmt: skip
-    evaluations = ", ".join(evaluation.name for evaluation in built.evaluations)
+    if (model := built.model) is not None:
+        told = model.normalisation
+        normalisation = "none" if told is None else f"mean {list(told.mean)}, deviation {list(told.std)}"
+        rows += [
+            ("weights", str(recipe.weights or (recipe.backbone and recipe.backbone.component.name))),
+            ("parameters", _parameters(model.backbone)),
+            ("image size", f"{model.input_size} pixels"),
+            ("normalisation", normalisation),
+        ]
+    evaluations = ", ".join(dict.fromkeys(evaluation.name for evaluation in built.evaluations))
     rows.append(("evaluations", evaluations or "none"))
+    rows += [("skipped", f"{name}: {reason}") for name, reason in built.skipped.items()]
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
     rows.append(("device", where if world_size() == 1 else f"{where}, {world_size()} processes"))
     return rows
+
+
+def _parameters(backbone: nn.Module) -> str:
+    millions = sum(parameter.numel() for parameter in backbone.parameters()) / 1e6
+    return f"{millions:.2f} M in the backbone, features of {getattr(backbone, 'feature_dim', '?')}"
 
 
 def _first(dataset: Any) -> str:
