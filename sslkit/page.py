@@ -1,6 +1,6 @@
 """Pages for people: one HTML file that needs nothing else, readable on a phone, by day and by night.
 
-Enters: text from anywhere, images, rows. Leaves: HTML. Called by preview and audit, so that sslkit's pages have one
+Enters: text from anywhere, images, rows. Leaves: HTML. Called by preview, audit and report, so that sslkit's pages have one
 face. Whatever `escape` has not seen must be HTML that sslkit wrote itself; a page loads nothing and runs no script.
 """
 
@@ -25,7 +25,7 @@ _STYLE: Final = """
   --paper: #fbfaf8; --card: #ffffff; --ink: #1d2129; --quiet: #68707d; --line: #e4e1db; --accent: #2a6f6b;
   --alarm: #a8352b;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --paper: #14171b; --card: #1c2026; --ink: #e4e6e9; --quiet: #98a1ad; --line: #2e343c; --accent: #74c0b8;
     --alarm: #ef8d80;
@@ -68,6 +68,12 @@ figure img { display: block; max-width: 100%; height: auto; border-radius: 6px; 
   outline: 1px solid var(--line); outline-offset: -1px; }
 figcaption { font-size: 0.78rem; line-height: 1.4; margin-top: 0.35rem; }
 .tiny { image-rendering: pixelated; }
+@media print {
+  body { max-width: none; padding: 0; font-size: 10pt; }
+  tr, figure, .group { break-inside: avoid; }
+  h2, h3, summary { break-after: avoid; }
+  .scroll { overflow-x: visible; }
+}
 """
 
 
@@ -75,19 +81,20 @@ class Html(str):
     """HTML that sslkit wrote itself, where otherwise plain text stands."""
 
 
-def page(title: str, body: str) -> str:
+def page(title: str, body: str, *, style: str = "") -> str:
     """Return a complete HTML document.
 
     Args:
         title: Plain text; escaped here, shown as the heading too.
         body: HTML.
+        style: CSS beyond what all pages share.
     """
     name = escape(title)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{name}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{name}</h1>\n{body}\n</body>\n</html>\n"
+        f"<title>{name}</title>\n<style>{_STYLE}{style}</style>\n</head>\n<body>\n<h1>{name}</h1>\n{body}\n</body>\n</html>\n"
     )
 
 

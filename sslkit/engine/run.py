@@ -36,7 +36,7 @@ from sslkit.engine.run_info import RunInfo, write_status
 from sslkit.engine.score import score
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
-from sslkit.errors import RunError, SslkitError
+from sslkit.errors import RunError
 from sslkit.faults import fault
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import load_recipe
@@ -241,8 +241,8 @@ def _write_report(info: RunInfo) -> None:
     """Write the page that shows the run; a page that cannot be written is no reason to fail."""
     try:
         write_report(info.folder)
-    except SslkitError as error:
-        logger.warning("no report was written: %s", error)
+    except Exception as error:
+        logger.warning("no report was written: %s: %s", type(error).__name__, one_line(error))
 
 
 def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sslkit.engine.interfaces import Batch, Outcome
-    from sslkit.engine.run import RunInfo
+    from sslkit.engine.run_info import RunInfo
     from sslkit.engine.state import PretrainState
     from sslkit.registry.register import Register
 

@@ -145,7 +145,8 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, ratios: bool = False,
 
     Args:
         title: Plain text.
-        curves: By their names; several get a legend, and lines that differ by their dashes too.
+        curves: By their names; several get a legend, and lines that differ by their dashes too. An empty one only keeps
+            its colour from being another's.
         ratios: It is ratios that matter: the axis is logarithmic if values of very different sizes occur.
         typical: Show the median beside the title of a single curve; else its last value.
     """
@@ -169,7 +170,7 @@ def line_chart(title: str, curves: Mapping[str, Curve], *, ratios: bool = False,
         f"<title>{escape(summary)}</title>{''.join(parts)}</svg>"
     )
     if len(curves) > 1:
-        figure += legend((_line_sample(number), name) for number, name in enumerate(curves))
+        figure += legend((_line_sample(i), name) for i, (name, curve) in enumerate(curves.items()) if len(curve.steps))
     if missing := sum(int(curve.missing.sum()) for curve in curves.values()):
         total = sum(len(curve.steps) for curve in curves.values())
         figure += f'<p class="quiet">{missing:,} of {total:,} values are not finite, marked ×.</p>'

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
+import numpy as np
+
 from sslkit.page import escape
 from sslkit.studies.charts import line_chart
 from sslkit.studies.curves import Curve
@@ -70,9 +72,8 @@ def shared_curves(curves: Mapping[str, Mapping[str, Curve]]) -> Iterator[str]:
     first = f" Of the first {_MOST_RUNS} runs." if len(curves) > _MOST_RUNS else ""
     yield f'<p class="quiet">{_ABOUT}{first}</p>'
     shown = dict(list(curves.items())[:_MOST_RUNS])
-    yield _grid(
-        _chart(name, {label: of_run[name] for label, of_run in shown.items() if name in of_run}) for name in names
-    )
+    none = Curve.of(np.empty(0), np.empty(0))  # keeps a run's colour the same in all charts
+    yield _grid(_chart(name, {label: of_run.get(name, none) for label, of_run in shown.items()}) for name in names)
 
 
 def _chart(name: str, curves: Mapping[str, Curve]) -> str:

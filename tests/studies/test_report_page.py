@@ -268,11 +268,14 @@ def test_a_page_that_cannot_be_written_says_so(full_run):
 def test_several_runs_share_tables_and_charts(full_run):
     folders = [full_run(f"run {seed}", seed=seed) for seed in range(3)]
     (folders[2] / "resolved.toml").write_bytes(b"\xff")
+    (folders[1] / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}')
     text = report_page(folders, title="All of them")
     elements = Elements(text)
     assert elements.open == []
     assert "<h1>All of them</h1>" in text
     assert re.findall("<h2>(.*?)</h2>", text) == ["Runs", "Scores", "Curves", "Notes"]
     assert "± 0.0, 2 seeds" in elements.text
-    assert text.count("<span>run 1</span>") == len(re.findall('<figure class="chart">', text))
+    assert set(re.findall(r'class="curve" stroke="var\(--c(\d)\)"[^>]*></svg><span>run 2</span>', text)) == {"2"}
+    assert text.count("<span>run 0</span>") == len(re.findall('<figure class="chart">', text))
+    assert text.count("<span>run 1</span>") == 1
     assert "✗ broken" in elements.text
