@@ -17,13 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from sslkit import duration, hookimpl, safe_text
+from sslkit import duration, hookimpl, mean_and_deviation, safe_text, shown_interval, shown_value
 
 if TYPE_CHECKING:
-    from sslkit import Outcome, PretrainState, RunInfo
+    from sslkit import Outcome, PretrainState, Result, RunInfo
 
 _PLAIN_LINES: Final = 60  # of progress in a whole pretraining, where there is no terminal
 _SETTLING_STEPS: Final = 5  # before an estimate: the first steps allocate and warm up
+_COLUMNS: Final = 4  # evaluations side by side; more are rows
 _WIDTH: Final = 110  # of tables in a file, where no terminal says
 
 
@@ -116,9 +117,13 @@ class Console:
             self.say(f"pretrained in {duration(time.monotonic() - self._started)}, last loss {loss}")
 
     @hookimpl
-    def sslkit_evaluation_end(self, name: str, outcome: Outcome) -> None:
+    def sslkit_evaluation_end(self, run: RunInfo, name: str, outcome: Outcome) -> None:
         """Show one score as it comes."""
-        self.say(f"{name}: {outcome.headline} {_percent(outcome.metrics[outcome.headline])}")
+        result = run.results[-1]
+        interval = shown_interval(outcome.headline, result.interval)
+        sure = f" (95 % interval {interval})" if interval else ""
+        score = shown_value(outcome.headline, outcome.metrics[outcome.headline])
+        self.say(f"{name}, {result.data}: {outcome.headline} {score}{sure}")
 
     @hookimpl
     def sslkit_run_failed(self, error: BaseException) -> None:
@@ -136,6 +141,8 @@ class Console:
         """Show the table of scores and how to load the backbone."""
         logging.getLogger("sslkit").removeHandler(self._warnings)
         assert self._run is not None
+        for name, reason in summary["skipped"].items():
+            self.say(f"skipped: {name}: {reason}")
         if summary["results"]:
             self._write(score_table(self._run))
         self.say(f"done in {duration(summary['seconds'])}; everything is in {self._run.folder}")
@@ -174,20 +181,34 @@ class _Terminal(RichConsole):
 
 
 def score_table(run: RunInfo) -> Table:
-    """Return the headline scores: a row per kind of features, a column per evaluation."""
-    columns = {result.evaluation: result for result in run.results}
-    several = len({result.data for result in run.results}) > 1
+    """Return the headline scores: a row per kind of features, a column per evaluation; turned round if those are many.
+
+    Several seeds are averaged, with their deviation.
+    """
+    scores: dict[str, dict[str, list[Result]]] = {}
+    for result in run.results:
+        of_evaluation = scores.setdefault(f"{result.evaluation} {result.outcome.headline}\n{result.data}", {})
+        of_evaluation.setdefault(result.title, []).append(result)
+    titles = list(dict.fromkeys(result.title for result in run.results))
+    turned = len(scores) > _COLUMNS
+    names = list(scores) if len({result.data for result in run.results}) > 1 else [n.partition("\n")[0] for n in scores]
+    cells = [[_cell(of_evaluation.get(title, [])) for title in titles] for of_evaluation in scores.values()]
+    columns, rows, inner = titles, names, cells
+    if not turned:
+        columns, rows, inner = names, titles, [list(row) for row in zip(*cells, strict=True)]
     table = Table(title=f"{run.name}: test scores", title_justify="left")
-    table.add_column("features")
-    for result in columns.values():
-        place = f"\n{result.data}" if several else ""
-        table.add_column(Text(safe_text(f"{result.evaluation} {result.outcome.headline}{place}")), justify="right")
-    for title in dict.fromkeys(result.title for result in run.results):
-        scores = {r.evaluation: r.outcome.metrics[r.outcome.headline] for r in run.results if r.title == title}
-        cells = [_percent(scores[name]) if name in scores else "" for name in columns]
-        table.add_row(Text(safe_text(title)), *cells)  # in a plain string, rich would take [/x] for markup
+    table.add_column("evaluation" if turned else "features")
+    for name in columns:
+        table.add_column(Text(safe_text(name)), justify="right")
+    for name, values in zip(rows, inner, strict=True):
+        # In a plain string, rich would take [/x] for markup.
+        table.add_row(Text(safe_text(name.replace("\n", ", ") if turned else name)), *values)
     return table
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.2f} %"
+def _cell(results: list[Result]) -> str:
+    if not results:
+        return ""
+    headline = results[0].outcome.headline
+    value, deviation = mean_and_deviation([result.outcome.metrics[headline] for result in results])
+    return shown_value(headline, value, deviation)

@@ -308,6 +308,16 @@ def test_a_healthy_training_is_not(caplog, head):
     assert not [message for message in caplog.messages if "collapse" in message]
 
 
+def test_before_batch_norm_knows_its_statistics_the_alarm_is_silent(caplog):
+    # In eval mode all features would be alike: they lie a hundred deviations from where the layer believes them to be.
+    module, log = method(dropout=0.0), Log()
+    with torch.no_grad():
+        module.backbone.conv.bias += 100
+    trained([Online(LABELLED, check_every=1, images=64), log], module=module, steps=5)
+    assert min(value for _, value in log.column("online_std_h")) > 0.3
+    assert not [message for message in caplog.messages if "collapse" in message]
+
+
 def test_its_hooks_are_known():
     from sslkit.registry.hookspecs import callback_manager
 
