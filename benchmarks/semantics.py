@@ -14,11 +14,10 @@ import numpy as np
 import torch
 from sslkit_simclr.operations.blur import Blurred, gaussian_blur
 from sslkit_simclr.operations.colour import Jitter
-from sslkit_simclr.operations.crop import CropRule, crop_boxes
 from sslkit_simclr.operations.distortion import ColourDistortion, Distorted, Semantics, distort
-from sslkit_simclr.operations.resample import crops_of
 
-from sslkit import find_images, open_image, sample_keys, uniforms
+from sslkit import CropRule, crop_boxes, find_images, open_image, sample_keys, uniforms
+from sslkit.builtin.views.resample import crops_of
 
 SIZE = 224
 

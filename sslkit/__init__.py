@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sslkit.builtin.backbones.timm import timm_backbone as timm_backbone
+    from sslkit.builtin.callbacks.online import Online as Online
     from sslkit.builtin.data.arrays import Arrays as Arrays
     from sslkit.builtin.data.image_folder import ImageFolder as ImageFolder
     from sslkit.builtin.data.image_list import ImageList as ImageList
@@ -19,21 +20,48 @@ if TYPE_CHECKING:
     from sslkit.builtin.data.tar_shards import TarShards as TarShards
     from sslkit.builtin.data.torchvision_sets import TorchvisionSets as TorchvisionSets
     from sslkit.builtin.data.transfer_sets import TransferSets as TransferSets
+    from sslkit.builtin.evaluations.classification import classification_outcome as classification_outcome
+    from sslkit.builtin.evaluations.feature_health import feature_health as feature_health
+    from sslkit.builtin.evaluations.fine_tune import fine_tune as fine_tune
     from sslkit.builtin.evaluations.knn import knn as knn
+    from sslkit.builtin.evaluations.labelled import balanced_holdout as balanced_holdout
+    from sslkit.builtin.evaluations.labelled import checked_labels as checked_labels
+    from sslkit.builtin.evaluations.labelled import count_classes as count_classes
+    from sslkit.builtin.evaluations.labelled import has_split as has_split
+    from sslkit.builtin.evaluations.labelled import labelled_features as labelled_features
+    from sslkit.builtin.evaluations.labelled import training_features as training_features
     from sslkit.builtin.evaluations.linear import linear as linear
+    from sslkit.builtin.evaluations.linear_augmented import linear_augmented as linear_augmented
+    from sslkit.builtin.evaluations.logistic_regression import logistic_regression as logistic_regression
+    from sslkit.builtin.evaluations.mlp_probe import MLPProbe as MLPProbe
+    from sslkit.builtin.evaluations.mlp_probe import probe_outcome as probe_outcome
+    from sslkit.builtin.evaluations.own_classifier import own_classifier as own_classifier
+    from sslkit.builtin.evaluations.spectrum import alpha_req as alpha_req
+    from sslkit.builtin.evaluations.spectrum import lidar as lidar
+    from sslkit.builtin.evaluations.spectrum import rankme as rankme
+    from sslkit.builtin.heads.classifier import Classifier as Classifier
     from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
+    from sslkit.builtin.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from sslkit.builtin.optimizers.adamw import adamw as adamw
     from sslkit.builtin.optimizers.sgd import sgd as sgd
     from sslkit.builtin.schedules.constant import constant as constant
     from sslkit.builtin.schedules.cosine import cosine as cosine
+    from sslkit.builtin.views.crop import Boxes as Boxes
+    from sslkit.builtin.views.crop import CropRule as CropRule
+    from sslkit.builtin.views.crop import crop_boxes as crop_boxes
+    from sslkit.builtin.views.crop_flip import CropFlip as CropFlip
+    from sslkit.builtin.views.cropper import Cropper as Cropper
+    from sslkit.builtin.views.cropper import require_range as require_range
+    from sslkit.builtin.views.resample import crop_and_resize as crop_and_resize
     from sslkit.cache import cached_arrays as cached_arrays
-    from sslkit.engine.artifact import load_backbone as load_backbone
     from sslkit.engine.distributed import gather_rows as gather_rows
     from sslkit.engine.distributed import rank as rank
     from sslkit.engine.distributed import sum_over_ranks as sum_over_ranks
     from sslkit.engine.distributed import world_size as world_size
+    from sslkit.engine.evaluate import Result as Result
     from sslkit.engine.evaluate import evaluate as evaluate
     from sslkit.engine.features import embed_folder as embed_folder
+    from sslkit.engine.features import fitted_images as fitted_images
     from sslkit.engine.frozen import FrozenModel as FrozenModel
     from sslkit.engine.interfaces import Backbone as Backbone
     from sslkit.engine.interfaces import Batch as Batch
@@ -54,13 +82,15 @@ if TYPE_CHECKING:
     from sslkit.engine.interfaces import Schedule as Schedule
     from sslkit.engine.interfaces import Tree as Tree
     from sslkit.engine.interfaces import Views as Views
+    from sslkit.engine.interfaces import needs_labels as needs_labels
     from sslkit.engine.pretrain import pretrain as pretrain
     from sslkit.engine.randomness import sample_keys as sample_keys
     from sslkit.engine.randomness import seeded as seeded
     from sslkit.engine.randomness import uniforms as uniforms
-    from sslkit.engine.run import RunInfo as RunInfo
     from sslkit.engine.run import run as run
+    from sslkit.engine.run_info import RunInfo as RunInfo
     from sslkit.engine.state import PretrainState as PretrainState
+    from sslkit.engine.weights import load_backbone as load_backbone
     from sslkit.errors import DataError as DataError
     from sslkit.errors import NonFiniteError as NonFiniteError
     from sslkit.errors import PluginError as PluginError
@@ -79,6 +109,12 @@ if TYPE_CHECKING:
     from sslkit.registry.discover import Registry as Registry
     from sslkit.registry.hookspecs import hookimpl as hookimpl
     from sslkit.registry.register import Register as Register
+    from sslkit.studies.rows import shown_interval as shown_interval
+    from sslkit.studies.rows import shown_value as shown_value
+    from sslkit.studies.scores import mean_per_class as mean_per_class
+    from sslkit.studies.scores import voc_map as voc_map
+    from sslkit.studies.significance import bootstrap_interval as bootstrap_interval
+    from sslkit.studies.significance import mean_and_deviation as mean_and_deviation
     from sslkit.text import did_you_mean as did_you_mean
     from sslkit.text import duration as duration
     from sslkit.text import one_line as one_line
@@ -88,6 +124,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sslkit.builtin.backbones.timm": ("timm_backbone",),
+    "sslkit.builtin.callbacks.online": ("Online",),
     "sslkit.builtin.data.arrays": ("Arrays",),
     "sslkit.builtin.data.image_folder": ("ImageFolder",),
     "sslkit.builtin.data.image_list": ("ImageList",),
@@ -96,18 +133,39 @@ _HOMES = {
     "sslkit.builtin.data.tar_shards": ("TarShards",),
     "sslkit.builtin.data.torchvision_sets": ("TorchvisionSets",),
     "sslkit.builtin.data.transfer_sets": ("TransferSets",),
+    "sslkit.builtin.evaluations.feature_health": ("feature_health",),
+    "sslkit.builtin.evaluations.fine_tune": ("fine_tune",),
+    "sslkit.builtin.evaluations.classification": ("classification_outcome",),
     "sslkit.builtin.evaluations.knn": ("knn",),
+    "sslkit.builtin.evaluations.labelled": (
+        "balanced_holdout",
+        "checked_labels",
+        "count_classes",
+        "has_split",
+        "labelled_features",
+        "training_features",
+    ),
     "sslkit.builtin.evaluations.linear": ("linear",),
+    "sslkit.builtin.evaluations.logistic_regression": ("logistic_regression",),
+    "sslkit.builtin.evaluations.linear_augmented": ("linear_augmented",),
+    "sslkit.builtin.evaluations.mlp_probe": ("MLPProbe", "probe_outcome"),
+    "sslkit.builtin.evaluations.own_classifier": ("own_classifier",),
+    "sslkit.builtin.heads.classifier": ("Classifier",),
+    "sslkit.builtin.evaluations.spectrum": ("alpha_req", "lidar", "rankme"),
     "sslkit.builtin.methods.joint_embedding": ("JointEmbedding",),
+    "sslkit.builtin.objectives.cross_entropy": ("CrossEntropy",),
     "sslkit.builtin.optimizers.adamw": ("adamw",),
     "sslkit.builtin.optimizers.sgd": ("sgd",),
     "sslkit.builtin.schedules.constant": ("constant",),
     "sslkit.builtin.schedules.cosine": ("cosine",),
+    "sslkit.builtin.views.crop": ("Boxes", "CropRule", "crop_boxes"),
+    "sslkit.builtin.views.crop_flip": ("CropFlip",),
+    "sslkit.builtin.views.cropper": ("Cropper", "require_range"),
+    "sslkit.builtin.views.resample": ("crop_and_resize",),
     "sslkit.cache": ("cached_arrays",),
-    "sslkit.engine.artifact": ("load_backbone",),
     "sslkit.engine.distributed": ("gather_rows", "rank", "sum_over_ranks", "world_size"),
-    "sslkit.engine.evaluate": ("evaluate",),
-    "sslkit.engine.features": ("embed_folder",),
+    "sslkit.engine.evaluate": ("Result", "evaluate"),
+    "sslkit.engine.features": ("embed_folder", "fitted_images"),
     "sslkit.engine.frozen": ("FrozenModel",),
     "sslkit.engine.interfaces": (
         "Backbone",
@@ -129,11 +187,14 @@ _HOMES = {
         "Schedule",
         "Tree",
         "Views",
+        "needs_labels",
     ),
     "sslkit.engine.pretrain": ("pretrain",),
     "sslkit.engine.randomness": ("sample_keys", "seeded", "uniforms"),
-    "sslkit.engine.run": ("RunInfo", "run"),
+    "sslkit.engine.run": ("run",),
+    "sslkit.engine.run_info": ("RunInfo",),
     "sslkit.engine.state": ("PretrainState",),
+    "sslkit.engine.weights": ("load_backbone",),
     "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
     "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
     "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),
@@ -142,6 +203,9 @@ _HOMES = {
     "sslkit.registry.discover": ("Registry",),
     "sslkit.registry.hookspecs": ("hookimpl",),
     "sslkit.registry.register": ("Register",),
+    "sslkit.studies.rows": ("shown_interval", "shown_value"),
+    "sslkit.studies.scores": ("mean_per_class", "voc_map"),
+    "sslkit.studies.significance": ("bootstrap_interval", "mean_and_deviation"),
     "sslkit.text": ("did_you_mean", "duration", "one_line", "safe_text"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -34,6 +34,26 @@ def sslkit_register(register: Register) -> None:
         "sslkit.builtin.backbones.timm:timm_backbone",
         summary="Any model of timm with pooled features and without a classifier.",
     )
+    register.backbone(
+        "timm_pretrained",
+        "sslkit.builtin.backbones.timm_pretrained:timm_pretrained",
+        summary="A model of timm with the weights that timm offers for it.",
+    )
+    register.views(
+        "crop_flip",
+        "sslkit.builtin.views.crop_flip:CropFlip",
+        summary="Random crop, resized, and mirrored half of the time: what classifiers are trained on.",
+    )
+    register.head(
+        "classifier",
+        "sslkit.builtin.heads.classifier:Classifier",
+        summary="One linear layer to a logit for every class of the data: supervised pretraining.",
+    )
+    register.objective(
+        "cross_entropy",
+        "sslkit.builtin.objectives.cross_entropy:CrossEntropy",
+        summary="Cross-entropy with the labels; binary for every class where images have several.",
+    )
     register.data(
         "shapes",
         "sslkit.builtin.data.shapes:Shapes",
@@ -80,9 +100,39 @@ def sslkit_register(register: Register) -> None:
         summary="A linear classifier on frozen features, its learning rate chosen on validation images.",
     )
     register.evaluation(
+        "linear_augmented",
+        "sslkit.builtin.evaluations.linear_augmented:linear_augmented",
+        summary="The paper's linear evaluation: frozen features of images cropped and mirrored anew in every epoch.",
+    )
+    register.evaluation(
+        "own_classifier",
+        "sslkit.builtin.evaluations.own_classifier:own_classifier",
+        summary="The head's own outputs as scores, of weights that were pretrained with labels.",
+    )
+    register.evaluation(
+        "fine_tune",
+        "sslkit.builtin.evaluations.fine_tune:fine_tune",
+        summary="The network trained on, on all labels or a few, its rate and decay chosen on validation images.",
+    )
+    register.evaluation(
+        "logistic_regression",
+        "sslkit.builtin.evaluations.logistic_regression:logistic_regression",
+        summary="L2-regularised logistic regression on frozen features, its strength chosen on validation images.",
+    )
+    register.evaluation(
         "knn",
         "sslkit.builtin.evaluations.knn:knn",
         summary="Weighted vote of the nearest training images by cosine similarity, exact.",
+    )
+    register.evaluation(
+        "factor_probe",
+        "sslkit.builtin.evaluations.factor_probe:factor_probe",
+        summary="What features know about the factors that made an image, where the data know those.",
+    )
+    register.evaluation(
+        "feature_health",
+        "sslkit.builtin.evaluations.feature_health:feature_health",
+        summary="RankMe, alpha-ReQ, LiDAR, alignment, uniformity and deviations: whether features have collapsed.",
     )
     register.optimizer(
         "sgd",
@@ -109,6 +159,21 @@ def sslkit_register(register: Register) -> None:
         "sslkit.builtin.exporters.timm:export_timm",
         summary='A folder that `timm.create_model("local-dir:...", pretrained=True)` loads, verified by doing so.',
     )
+    register.exporter(
+        "huggingface_folder",
+        "sslkit.builtin.exporters.huggingface_folder:export_huggingface_folder",
+        summary="A folder to upload to a model hub: timm's files, and a model card with the hub's header.",
+    )
+    register.exporter(
+        "onnx",
+        "sslkit.builtin.exporters.onnx:export_onnx",
+        summary="An ONNX graph of images in [0, 1], run in onnxruntime before it counts.",
+    )
+    register.exporter(
+        "pt2",
+        "sslkit.builtin.exporters.pt2:export_pt2",
+        summary="A program of torch.export of images in [0, 1], which torch runs without sslkit.",
+    )
     register.callback(
         "console",
         "sslkit.builtin.callbacks.console:Console",
@@ -123,4 +188,9 @@ def sslkit_register(register: Register) -> None:
         "tensorboard",
         "sslkit.builtin.callbacks.tensorboard:TensorBoard",
         summary="Metrics and scores as TensorBoard scalars.",
+    )
+    register.callback(
+        "online",
+        "sslkit.builtin.callbacks.online:Online",
+        summary="Accuracies and health of the backbone while it is trained, and an alarm when it collapses.",
     )

@@ -12,6 +12,9 @@ from sslkit.builtin import plugin
 EXPECTED = {
     ("method", "builtin.joint_embedding"),
     ("backbone", "builtin.timm"),
+    ("views", "builtin.crop_flip"),
+    ("head", "builtin.classifier"),
+    ("objective", "builtin.cross_entropy"),
     ("data", "builtin.shapes"),
     ("data", "builtin.image_folder"),
     ("data", "builtin.image_list"),
@@ -22,6 +25,10 @@ EXPECTED = {
     ("data", "builtin.imagenet"),
     ("evaluation", "builtin.linear"),
     ("evaluation", "builtin.knn"),
+    ("evaluation", "builtin.feature_health"),
+    ("evaluation", "builtin.linear_augmented"),
+    ("evaluation", "builtin.own_classifier"),
+    ("evaluation", "builtin.fine_tune"),
     ("evaluation", "builtin.factor_probe"),
     ("optimizer", "builtin.sgd"),
     ("optimizer", "builtin.adamw"),
@@ -34,6 +41,7 @@ EXPECTED = {
     ("callback", "builtin.console"),
     ("callback", "builtin.jsonl"),
     ("callback", "builtin.tensorboard"),
+    ("callback", "builtin.online"),
 }
 
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from sslkit_simclr import TwoCrops
-from sslkit_simclr.operations import blur, corrupt, crop, distortion, geometry, noise, resample
+from sslkit_simclr.operations import blur, corrupt, distortion, geometry, noise
 from sslkit_simclr.operations.blur import Blurred
 from sslkit_simclr.operations.colour import Jitter
-from sslkit_simclr.operations.crop import CropRule
 from sslkit_simclr.operations.distortion import Distorted
 from view_samples import keys, prepared
+
+from sslkit import CropRule
+from sslkit.builtin.views import crop, resample
 
 GOLDEN = Path(__file__).with_name("golden.npz")
 LEVELS = 2**16 - 1  # kept in 16 bits: finer than the tolerance

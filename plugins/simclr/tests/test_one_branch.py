@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from sslkit_simclr.one_branch import OneBranch
-from sslkit_simclr.operations import blur, corrupt, crop, distortion, geometry, noise, resample
-from sslkit_simclr.operations.crop import CropRule
+from sslkit_simclr.operations import blur, corrupt, distortion, geometry, noise
 from sslkit_simclr.policy import COLUMNS
 from view_samples import FROM_HOST, WAITING, Counter, close, keys, prepared, require_pixels, smooth_images
 
-from sslkit import DataError
+from sslkit import CropRule, DataError
+from sslkit.builtin.views import crop, resample
 
 NAMES = ["crop", "cutout", "colour", "sobel", "noise", "blur", "rotate"]
 PAIRS = [list(pair) for pair in permutations(NAMES, 2)]

@@ -17,7 +17,7 @@ from sslkit_simclr import plugin
 class Recorder:
     """Takes what the plugin registers."""
 
-    kinds: ClassVar = ("views", "backbone", "head", "objective", "optimizer")
+    kinds: ClassVar = ("views", "backbone", "head", "objective", "optimizer", "evaluation")
 
     def __init__(self):
         self.rows = {}
@@ -56,6 +56,7 @@ def test_registered_components():
         "mlp": "head",
         "nt_xent": "objective",
         "lars": "optimizer",
+        "transform_probe": "evaluation",
     }
     for name, (_, target, summary) in recorder.rows.items():
         module, _, attribute = target.partition(":")

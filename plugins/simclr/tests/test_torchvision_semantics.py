@@ -7,12 +7,13 @@ import torch
 from sslkit_simclr import TwoCrops
 from sslkit_simclr.operations import blur, distortion, geometry
 from sslkit_simclr.operations.blur import Blurred
-from sslkit_simclr.operations.crop import CropRule, crop_boxes
 from sslkit_simclr.operations.distortion import Distorted
 from sslkit_simclr.policy import COLUMNS
 from torchvision.transforms import ColorJitter, InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 from view_samples import ORDERS, close, hostile_images, jittered_cases, keys, prepared, smooth_images
+
+from sslkit import CropRule, crop_boxes
 
 FUNCTIONS = (tv.adjust_brightness, tv.adjust_contrast, tv.adjust_saturation, tv.adjust_hue)
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from PIL import Image
 from sslkit_simclr import TwoCrops
-from sslkit_simclr.operations.crop import CropRule, crop_boxes
 from sslkit_simclr.policy import COLUMNS
 from view_samples import (
     EVERYTHING,
@@ -24,7 +23,7 @@ from view_samples import (
     smooth_images,
 )
 
-from sslkit import DataError
+from sslkit import CropFlip, CropRule, DataError, crop_boxes
 
 
 @pytest.mark.parametrize("backend", ["fused", "kornia"])
@@ -111,6 +110,19 @@ def test_boxes_can_be_read_off_a_picture_that_codes_its_places(height, width):
     assert len(np.unique(boxes.reshape(-1, 4), axis=0)) > 0.9 * 2 * count  # hardly two images of a batch share one
     assert (boxes[:, 0] != boxes[:, 1]).any(-1).mean() > 0.99  # nor two views of an image
     assert abs(np.corrcoef(area.T)[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("crop_on", ["worker", "device"])
+@pytest.mark.parametrize("semantics", SEMANTICS)
+def test_crop_and_flip_are_those_of_builtin_crop_flip(semantics, crop_on):
+    options = {"image_size": 32, "semantics": semantics, "crop_on": crop_on}
+    ours = TwoCrops(**options, colour_strength=0, grayscale_probability=0, blur_probability=0)
+    theirs = CropFlip(**options, num_views=2)
+    images = smooth_images(6, 40, 48)
+    for own, other in zip(
+        *(views.apply(*prepared(views, images, views.draw(keys(6)))) for views in (ours, theirs)), strict=True
+    ):
+        close(own, other, 1e-6)
 
 
 def test_nothing_chosen_leaves_the_crop():

@@ -61,4 +61,5 @@ def _options(model: str) -> dict[str, Any]:
     if not model.startswith(_LOCAL):
         return {}
     config = json.loads((Path(model.removeprefix(_LOCAL)) / "config.json").read_text(encoding="utf-8"))
-    return dict(config.get("model_args") or {})
+    given = config.get("model_args") or {}
+    return {name: value for name, value in given.items() if name != "num_classes"}

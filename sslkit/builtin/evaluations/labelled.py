@@ -1,6 +1,7 @@
-"""What every classification score needs: features that can be scored, and counts of hits that ties cannot move.
+"""What every evaluation with labels needs before it can begin: features and labels that can be scored, and a hold-out.
 
-Enters: frozen features of a split. Leaves: checked features; ranks and accuracies. Called by `knn` and `linear`.
+Enters: frozen features of a split, or its labels. Leaves: the same, checked; the number of classes; which images to
+hold out. Called by `linear`, `logistic_regression`, `knn`, and by any evaluation that trains a classifier.
 """
 
 from __future__ import annotations
@@ -8,30 +9,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslkit import Data, DataError, Features, NonFiniteError, Outcome, Pretrained
+from sslkit import Data, DataError, Features, NonFiniteError, Pretrained
 
 
-def labelled_features(pretrained: Pretrained, data: Data, split: str) -> Features:
-    """Return the features of a split, float32 [n, D], with int64 labels [n], fit for a classifier.
+def labelled_features(pretrained: Pretrained, data: Data, split: str, *, multi_label: bool = False) -> Features:
+    """Return the features of a split, float32 [n, D], with labels, fit for a classifier.
+
+    Args:
+        pretrained: What to measure.
+        data: Where the images are.
+        split: Of which split.
+        multi_label: Whether labels may be int8 [n, classes]; otherwise they are int64 [n].
 
     Raises:
-        DataError: If the split is empty, has images without a label, or several labels per image.
+        DataError: If the split is empty, or its labels are not as `checked_labels` wants them.
         NonFiniteError: If a feature is infinite or not a number.
     """
     values, labels = pretrained.features(data, split)
-    if len(values) == 0:
-        raise DataError(f'the split "{split}" has no images to evaluate on; check the folder of the data')
-    if labels.ndim != 1:
-        raise DataError(
-            f'the split "{split}" has several labels per image, and this evaluation takes one class each; '
-            "use an evaluation made for multi-label data"
-        )
-    num_missing = int((labels < 0).sum())
-    if num_missing:
-        raise DataError(
-            f'{num_missing} of {len(labels)} images of the split "{split}" have no label, and this evaluation '
-            "needs one for each; use data with one folder per class"
-        )
+    labels = checked_labels(labels, split, multi_label=multi_label)
     values = values.float()
     num_broken = int((~torch.isfinite(values).all(dim=1)).sum())
     if num_broken:
@@ -39,15 +34,51 @@ def labelled_features(pretrained: Pretrained, data: Data, split: str) -> Feature
             f'the features of {num_broken} of {len(values)} images of the split "{split}" are not finite; '
             "the weights have diverged: lower pretrain.optimizer.learning_rate"
         )
-    return Features(values, labels.long())
+    return Features(values, labels)
+
+
+def checked_labels(labels: Tensor, split: str, *, multi_label: bool = False) -> Tensor:
+    """Return labels that a classifier can learn from: int64 [n], or int8 [n, classes] where several are allowed.
+
+    Args:
+        labels: As `Pretrained.features` or `Pretrained.images` give them.
+        split: For messages.
+        multi_label: Whether several labels per image are allowed.
+
+    Raises:
+        DataError: If there is no image, an image has no label, or several where one is wanted.
+    """
+    if len(labels) == 0:
+        raise DataError(f'the split "{split}" has no images to evaluate on; check the folder of the data')
+    if labels.ndim == 2:
+        if multi_label:
+            return labels.to(torch.int8)
+        raise DataError(
+            f'the split "{split}" has several labels per image, and this evaluation takes one class each; '
+            "use an evaluation made for multi-label data: builtin.linear, builtin.logistic_regression"
+        )
+    num_missing = int((labels < 0).sum())
+    if num_missing:
+        raise DataError(
+            f'{num_missing} of {len(labels)} images of the split "{split}" have no label, and this evaluation '
+            "needs one for each; use data with one folder per class"
+        )
+    return labels.long()
 
 
 def count_classes(data: Data, *labels: Tensor) -> int:
     """Return the number of classes: what the data says, or what the labels show.
 
     Raises:
-        DataError: If a label lies beyond the number of classes that the data declares.
+        DataError: If the labels do not fit the number of classes that the data declares, or each other.
     """
+    if len({part.ndim for part in labels}) > 1:
+        raise DataError("some splits of the data have one label per image and some have several; they must agree")
+    if labels[0].ndim == 2:
+        widths = {part.shape[1] for part in labels} | ({data.num_classes} if data.num_classes else set())
+        if len(widths) > 1:
+            raise DataError(f"labels and data do not agree on the number of classes: {sorted(widths)}")
+        return widths.pop()
     seen = max(int(part.max()) for part in labels) + 1
     if data.num_classes is None:
         return seen
@@ -56,32 +87,65 @@ def count_classes(data: Data, *labels: Tensor) -> int:
     return data.num_classes
 
 
-def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return how many classes come before the true one, int64 [n]: 0 is a top-1 hit.
-
-    Equal scores are in the order of the classes, lowest index first, so that no score depends on how a device
-    breaks ties. A score that is not a number never hits.
-
-    Args:
-        scores: [n, classes], higher is better.
-        labels: int64 [n].
-    """
-    own = scores.gather(1, labels[:, None])
-    classes = torch.arange(scores.shape[1], device=scores.device)
-    before = ~(scores <= own) | ((scores == own) & (classes < labels[:, None]))
-    return before.sum(dim=1)
+def has_split(data: Data, name: str) -> bool:
+    """Return whether the data has a split of this name."""
+    try:
+        data.split(name)
+    except DataError:
+        return False
+    return True
 
 
-def classification_outcome(predicted: Tensor, hits: dict[int, Tensor], labels: Tensor, num_classes: int) -> Outcome:
-    """Return top-1 accuracy (and top-5 where there are more than 5 classes), over exactly the images given.
+def training_features(pretrained: Pretrained, data: Data, validation_fraction: float | None) -> tuple[Features, Tensor]:
+    """Return the features that may be learned from, and which of them to choose settings by, bool [n].
+
+    The images of `train` and, where the data has one, of `validation`, which then are those to choose by. Otherwise a
+    share of each class is held out, drawn from the run's seed.
 
     Args:
-        predicted: int64 [n], the class given to each image.
-        hits: k to bool [n]: whether the true class is among the first k.
-        labels: int64 [n].
-        num_classes: Number of classes.
+        pretrained: What to measure.
+        data: Where the images are; one label per image, or several.
+        validation_fraction: Share of each class held out where the data has no validation split; None holds none out.
+
+    Raises:
+        DataError: If the features cannot be scored, or no image can be held out.
+        NonFiniteError: If a feature is not finite.
     """
-    shown = [k for k in (1, 5) if k == 1 or num_classes > 5]
-    metrics = {f"top{k}": int(hits[k].sum()) / len(labels) for k in shown}
-    metrics["n"] = float(len(labels))
-    return Outcome("top1", metrics, {"predicted": predicted.cpu().numpy(), "label": labels.cpu().numpy()})
+    train = labelled_features(pretrained, data, "train", multi_label=True)
+    if has_split(data, "validation"):
+        validation = labelled_features(pretrained, data, "validation", multi_label=True)
+        count_classes(data, train.labels, validation.labels)
+        joined = Features(*(torch.cat(pair) for pair in zip(train, validation, strict=True)))
+        return joined, torch.arange(len(joined.labels)) >= len(train.labels)
+    if validation_fraction is None:
+        return train, torch.zeros(len(train.labels), dtype=torch.bool)
+    return train, balanced_holdout(train.labels, validation_fraction, pretrained.seed)
+
+
+def balanced_holdout(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return which images to hold out, bool [n]: the fraction of each class, at least one where there are two.
+
+    Of images with several labels each, which cannot be balanced so, it is the fraction of all images.
+
+    Args:
+        labels: int64 [n], or int8 [n, classes]; on the CPU.
+        fraction: Share, rounded to whole images.
+        seed: Decides which images.
+
+    Raises:
+        DataError: If no class has two images.
+    """
+    labels = labels if labels.ndim == 1 else labels.new_zeros(len(labels), dtype=torch.int64)
+    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    counts = labels.bincount()
+    taken = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
+    place_in_class = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
+    held = torch.zeros(len(labels), dtype=torch.bool)
+    held[by_class] = place_in_class < taken.repeat_interleave(counts)
+    if not held.any():
+        raise DataError(
+            "no class has two training images, so none can be held out to choose a setting by; give the evaluation "
+            "a single one, such as learning_rates = [1.0] or l2_values = [1e-3], or use data with a validation split"
+        )
+    return held

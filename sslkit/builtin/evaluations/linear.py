@@ -1,27 +1,33 @@
 """A linear classifier on frozen features: the score that self-supervised methods are compared by.
 
-Enters: the features of the splits `train`, `test` and, where the data has one, `validation`. Leaves: top-1 and
-top-5 accuracy, the chosen setting and every prediction. Called by the engine for each `[[evaluate]]` table that
-names it. The classifiers are trained by `softmax_regression`.
+Enters: the features of the splits `train`, `test` and, where the data has one, `validation`. Leaves: the accuracies
+of the data, the chosen setting and every prediction. Called by the engine for each `[[evaluate]]` table that names it.
+The classifiers are trained by `sgd_grid`.
 """
 
 from __future__ import annotations
 
 from itertools import product
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
 from torch import Tensor
 
-from sslkit import Data, DataError, Evaluation, Features, NonFiniteError, Outcome, Pretrained
-from sslkit.builtin.evaluations.labelled import (
+from sslkit import (
+    Data,
+    Evaluation,
+    NonFiniteError,
+    Outcome,
+    Pretrained,
     classification_outcome,
     count_classes,
-    label_ranks,
     labelled_features,
+    needs_labels,
+    training_features,
 )
-from sslkit.builtin.evaluations.softmax_regression import Setting, train_classifiers
+from sslkit.builtin.evaluations.class_losses import class_loss
+from sslkit.builtin.evaluations.sgd_grid import Setting, train_classifiers
 
 # Multiples of about 3: one step of the grid costs far less than a point of accuracy.
 LEARNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
@@ -64,105 +70,65 @@ def linear(
     """
     settings = [Setting(rate * batch_size / 256, decay) for rate, decay in product(learning_rates, weight_decays)]
 
+    @needs_labels
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        train = labelled_features(pretrained, data, "train")
-        test = labelled_features(pretrained, data, "test")
-        validation = labelled_features(pretrained, data, "validation") if _has_validation(data) else None
-        parts = [train, test] if validation is None else [train, test, validation]
-        num_classes = count_classes(data, *(part.labels for part in parts))
-        train, test, *others = _rescaled(parts, pretrained.device)
+        several = len(settings) > 1
+        found, held = training_features(pretrained, data, validation_fraction if several else None)
+        test = labelled_features(pretrained, data, "test", multi_label=True)
+        num_classes = count_classes(data, found.labels, test.labels)
+        rule = _Rescaling.of(found.values)
+        features = rule.applied(found.values).to(pretrained.device)
+        loss = class_loss(found.labels.to(pretrained.device))
 
-        best, metrics = 0, {}
-        everything = _joined([train, *others])
-        if len(settings) > 1:
-            if others:
-                fit_part, held_out = train, others[0]
-            else:
-                held = balanced_holdout(train.labels.cpu(), validation_fraction, pretrained.seed).to(
-                    train.labels.device
-                )
-                fit_part, held_out = _chosen(train, ~held), _chosen(train, held)
-            candidates = train_classifiers(*fit_part, num_classes, settings, epochs, batch_size, pretrained.seed)
-            accuracies = [
-                float((label_ranks(held_out.values @ candidate, held_out.labels) == 0).double().mean())
-                for candidate in candidates
-            ]
-            best = accuracies.index(max(accuracies))  # the lowest rate among equals
-            metrics["validation_top1"] = accuracies[best]
-        [classifier] = train_classifiers(
-            *everything, num_classes, [settings[best]], epochs, batch_size, pretrained.seed
-        )
+        def trained(chosen: Tensor, tried: list[Setting]) -> list[Tensor]:
+            return train_classifiers(
+                features, loss, chosen.nonzero()[:, 0], num_classes, tried, epochs, batch_size, pretrained.seed
+            )
+
+        def validated(candidate: Tensor, held_features: Tensor) -> float:
+            if not torch.isfinite(candidate).all():
+                return -1.0
+            outcome = classification_outcome(held_features @ candidate, found.labels[held], data)
+            return outcome.metrics[outcome.headline]
+
+        best, validation = 0, []
+        if several:
+            held_features = features[held.to(features.device)]
+            validation = [validated(candidate, held_features) for candidate in trained(~held, settings)]
+            best = validation.index(max(validation))  # the lowest rate among equals
+        [classifier] = trained(torch.ones_like(held), [settings[best]])
         if not torch.isfinite(classifier).all():
             raise NonFiniteError(
                 "every classifier of builtin.linear diverged; lower its learning_rates or weight_decays "
                 "(their product, times batch_size/256, must stay below 1)"
             )
-
-        scores = test.values @ classifier
-        ranks = label_ranks(scores, test.labels)
-        hits = {top: ranks < top for top in (1, 5)}
-        outcome = classification_outcome(scores.argmax(dim=1), hits, test.labels, num_classes)
-        metrics["learning_rate"] = settings[best].learning_rate * 256 / batch_size
-        metrics["weight_decay"] = settings[best].weight_decay
-        outcome.metrics.update(metrics)
+        scores = rule.applied(test.values).to(pretrained.device) @ classifier
+        outcome = classification_outcome(scores, test.labels, data)
+        if several:
+            outcome.metrics[f"validation_{outcome.headline}"] = validation[best]
+        outcome.metrics["learning_rate"] = settings[best].learning_rate * 256 / batch_size
+        outcome.metrics["weight_decay"] = settings[best].weight_decay
         return outcome
 
     return evaluate
 
 
-def balanced_holdout(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """Return which images to hold out, bool [n]: the fraction of each class, at least one where there are two.
+class _Rescaling(NamedTuple):
+    """Centres features by the mean of the training images and divides by their root mean square norm."""
 
-    Args:
-        labels: int64 [n], on the CPU.
-        fraction: Share of each class, rounded to whole images.
-        seed: Decides which images.
+    centre: Tensor
+    scale: float
 
-    Raises:
-        DataError: If no class has two images.
-    """
-    shuffled = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    by_class = shuffled[labels[shuffled].argsort(stable=True)]
-    counts = labels.bincount()
-    taken = (counts * fraction).round().long().clamp(min=1).minimum(counts - 1).clamp(min=0)
-    place_in_class = torch.arange(len(labels)) - (counts.cumsum(0) - counts).repeat_interleave(counts)
-    held = torch.zeros(len(labels), dtype=torch.bool)
-    held[by_class] = place_in_class < taken.repeat_interleave(counts)
-    if not held.any():
-        raise DataError(
-            "no class has two training images, so none can be held out to choose a learning rate; "
-            "give builtin.linear one: learning_rates = [1.0], weight_decays = [0.0]"
-        )
-    return held
+    @classmethod
+    def of(cls, values: Tensor) -> _Rescaling:
+        centre = values.mean(dim=0)
+        # In float64: the squares of features from a diverged network overflow float32.
+        norm = torch.linalg.vector_norm(values - centre, dtype=torch.float64) / len(values) ** 0.5
+        return cls(centre, float(norm) or 1.0)  # collapsed features, all the same, are scored as they are: at chance
 
-
-def _has_validation(data: Data) -> bool:
-    try:
-        data.split("validation")
-    except DataError:
-        return False
-    return True
-
-
-def _rescaled(parts: list[Features], device: torch.device) -> list[Features]:
-    """Centre by the first part's mean, divide by its root mean square norm, append a 1 for the bias."""
-    centre = parts[0].values.mean(dim=0)
-    # In float64: the squares of features from a diverged network overflow float32.
-    norm = torch.linalg.vector_norm(parts[0].values - centre, dtype=torch.float64) / len(parts[0].values) ** 0.5
-    scale = float(norm) or 1.0  # collapsed features, all the same, are scored as they are: at chance
-    rescaled = []
-    for values, labels in parts:
+    def applied(self, values: Tensor) -> Tensor:
+        """Return values, rescaled, with a last column of ones for the bias."""
         columns = torch.ones(len(values), values.shape[1] + 1)
-        columns[:, :-1] = (values - centre) / scale
-        rescaled.append(Features(columns.to(device), labels.to(device)))
-    return rescaled
-
-
-def _joined(parts: list[Features]) -> Features:
-    if len(parts) == 1:
-        return parts[0]
-    return Features(torch.cat([part.values for part in parts]), torch.cat([part.labels for part in parts]))
-
-
-def _chosen(features: Features, mask: Tensor) -> Features:
-    return Features(features.values[mask], features.labels[mask])
+        torch.sub(values, self.centre, out=columns[:, :-1])
+        columns[:, :-1].div_(self.scale)
+        return columns

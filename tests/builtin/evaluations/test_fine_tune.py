@@ -9,6 +9,7 @@ import torch
 from sslkit import Arrays, DataError, FrozenModel, NonFiniteError, RunError, Shapes, fine_tune
 from sslkit.builtin.evaluations import fine_tune as module
 from sslkit.builtin.evaluations.fine_tune import _share
+from sslkit.engine.stops import Stopped, Stops
 
 SHAPES = {"image_size": 16, "num_train": 80, "num_validation": 20, "num_test": 31}
 
@@ -215,3 +216,11 @@ def test_data_without_labels_is_refused(tiny_network):
     data = Arrays.of(train=stripes(30, 0)[0], test=stripes(30, 0)[0])
     with pytest.raises(DataError, match='30 of 30 images of the split "train" have no label'):
         fine_tune()(model_of(tiny_network()), data)
+
+
+def test_a_signal_that_stops_the_run_stops_it(tiny_network):
+    evaluation, model = fine_tune(steps=1000), model_of(tiny_network())
+    with Stops() as stops:
+        stops.requested = "SIGTERM"
+        with pytest.raises(Stopped, match="stopped by SIGTERM after step 1 of 1,000"):
+            evaluation(model, Shapes(**SHAPES))

@@ -66,7 +66,7 @@ def test_an_odd_number_of_test_images_counts_whole_whatever_the_threads_and_batc
     threads = torch.get_num_threads()
     found = []
     try:
-        for number, batch in ((1, 32), (1, 100), (2, 1000), (2, 32)):
+        for number, batch in ((1, 32), (2, 100), (1, 1000)):
             torch.set_num_threads(number)
             monkeypatch.setattr(knn_module, "_CHUNK_NUMBERS", batch * 240)
             monkeypatch.setattr(principal_axes, "_ROWS", batch)

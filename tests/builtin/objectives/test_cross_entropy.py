@@ -54,7 +54,7 @@ def test_of_several_labels_the_difficult_are_left_out(smoothing):
 
 def test_nothing_but_difficult_labels_is_a_loss_of_zero():
     loss, _ = CrossEntropy()([logits_of(2, 3).requires_grad_()], torch.full((2, 3), -1))
-    assert float(loss) == 0
+    assert loss.item() == 0
 
 
 def test_the_default_method_gives_it_labels():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sslkit_simclr.nt_xent import NTXent
     from sslkit_simclr.one_branch import OneBranch
     from sslkit_simclr.resnet import simclr_resnet
+    from sslkit_simclr.transform_probe import transform_probe
     from sslkit_simclr.two_crops import TwoCrops
 
 __version__ = "0.1.0"
@@ -26,9 +27,10 @@ _HOME_OF = {
     "OneBranch": "sslkit_simclr.one_branch",
     "TwoCrops": "sslkit_simclr.two_crops",
     "simclr_resnet": "sslkit_simclr.resnet",
+    "transform_probe": "sslkit_simclr.transform_probe",
 }
 
-__all__ = ["LARS", "MLP", "NTXent", "OneBranch", "TwoCrops", "simclr_resnet"]
+__all__ = ["LARS", "MLP", "NTXent", "OneBranch", "TwoCrops", "simclr_resnet", "transform_probe"]
 
 
 def __getattr__(name: str) -> Any:

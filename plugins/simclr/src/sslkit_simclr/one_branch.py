@@ -16,14 +16,11 @@ import torch
 from annotated_types import Gt, Interval, Len
 from torch import Tensor
 
-from sslkit import DataError, uniforms
-from sslkit_simclr.cropper import Cropper, require_range
+from sslkit import Boxes, Cropper, CropRule, DataError, crop_and_resize, crop_boxes, require_range, uniforms
 from sslkit_simclr.operations.blur import Blur
-from sslkit_simclr.operations.crop import Boxes, CropRule, crop_boxes
 from sslkit_simclr.operations.distortion import ColourDistortion
 from sslkit_simclr.operations.geometry import Cutout, QuarterTurns
 from sslkit_simclr.operations.noise import Noise
-from sslkit_simclr.operations.resample import crop_and_resize
 from sslkit_simclr.operations.tiles import tiles
 from sslkit_simclr.policy import Policy, part_of
 from sslkit_simclr.two_crops import blur_radius, pixels_of

@@ -45,3 +45,8 @@ def sslkit_register(register: Register) -> None:
         "sslkit_simclr.lars:LARS",
         summary="Momentum with layer-wise adaptive rates, for large batches.",
     )
+    register.evaluation(
+        "transform_probe",
+        "sslkit_simclr.transform_probe:transform_probe",
+        summary="What features know about colour drop, rotation, noise and Sobel: table 3 of the paper.",
+    )

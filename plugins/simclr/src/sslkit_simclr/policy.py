@@ -11,13 +11,12 @@ from typing import Any, Final
 
 from torch import Tensor
 
-from sslkit import DataError
-from sslkit_simclr.operations import crop
+from sslkit import Cropper, DataError
 from sslkit_simclr.operations.distortion import ColourDistortion
 from sslkit_simclr.operations.operation import Operation
 
 _COUNTS: Final = {
-    "crop": crop.NUM_DRAWS,
+    "crop": Cropper.num_draws,
     "flip": 1,
     "colour": 7,
     "blur": 2,

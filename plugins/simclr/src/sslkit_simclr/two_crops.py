@@ -16,10 +16,8 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor
 
-from sslkit import DataError, uniforms
-from sslkit_simclr.cropper import Cropper, require_range
+from sslkit import Boxes, Cropper, CropRule, DataError, require_range, uniforms
 from sslkit_simclr.operations.blur import Blur
-from sslkit_simclr.operations.crop import Boxes, CropRule
 from sslkit_simclr.operations.distortion import ColourDistortion
 from sslkit_simclr.operations.fused import Pixels
 from sslkit_simclr.operations.geometry import Cutout, Flip, QuarterTurns

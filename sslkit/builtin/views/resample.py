@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from sslkit_simclr.operations.crop import Boxes
+from sslkit.builtin.views.crop import Boxes
 
 Interpolation = Literal["bicubic", "bilinear"]
 

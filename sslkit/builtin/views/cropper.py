@@ -6,15 +6,15 @@ Enters: images and uniform numbers. Leaves: crops. Called by the view generators
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
 from sslkit import DataError
-from sslkit_simclr.operations.crop import ATTEMPTS, Boxes, CropRule, crop_boxes
-from sslkit_simclr.operations.resample import Interpolation, as_tensor, crop_and_resize, crops_of
+from sslkit.builtin.views.crop import ATTEMPTS, NUM_DRAWS, Boxes, CropRule, crop_boxes
+from sslkit.builtin.views.resample import Interpolation, as_tensor, crop_and_resize, crops_of
 
 Flip = Callable[[Tensor, Tensor], Tensor]
 
@@ -30,11 +30,14 @@ class Cropper:
         flip: (images, flipped) -> images, the backend's.
 
     Attributes:
+        num_draws: Uniform numbers of one crop: the first ones of a view.
         whole_images: Whether `prepare` returns the image as it is.
 
     Raises:
         DataError: A range is empty, or leaves hardly any crop.
     """
+
+    num_draws: ClassVar[int] = NUM_DRAWS
 
     def __init__(self, owner: str, size: int, rule: CropRule, on: Literal["worker", "device"], flip: Flip) -> None:
         require_range(owner, "area", rule.area, at_most=1.0)

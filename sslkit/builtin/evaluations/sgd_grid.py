@@ -1,18 +1,20 @@
-"""Many softmax regressions at once, by stochastic gradient descent with the gradient in closed form.
+"""Many linear classifiers at once, by stochastic gradient descent with the gradient in closed form.
 
-Enters: features that fit in memory, labels, and a list of settings. Leaves: one classifier per setting. Called
-by `linear`. Everything is a matrix product of all settings together: a grid of seven costs little more than one.
+Enters: features that fit in memory, a loss, and a list of settings. Leaves: one classifier per setting. Called by
+`linear`. Everything is a matrix product of all settings together: a grid of seven costs little more than one.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import Tensor
 
-MOMENTUM = 0.9
+from sslkit.builtin.evaluations.class_losses import ClassLoss
+
+MOMENTUM: Final = 0.9
 """Source: Chen et al. 2020 (SimCLR), appendix B.6."""
 
 
@@ -30,7 +32,8 @@ class Setting(NamedTuple):
 
 def train_classifiers(
     features: Tensor,
-    labels: Tensor,
+    loss: ClassLoss,
+    chosen: Tensor,
     num_classes: int,
     settings: list[Setting],
     epochs: int,
@@ -39,19 +42,19 @@ def train_classifiers(
 ) -> list[Tensor]:
     """Return the classifiers after the last step, one [D, classes] per setting; scores are features @ classifier.
 
-    All settings see the same batches. The update is that of `torch.optim.SGD(nesterov=True)`; the gradient of
-    the mean cross-entropy is x^T (softmax(x W) - onehot) / B.
+    All settings see the same batches. The update is that of `torch.optim.SGD(nesterov=True)`.
 
     Args:
         features: float32 [n, D], the last column 1.
-        labels: int64 [n].
+        loss: Of the n images.
+        chosen: int64 [m], the images to train on.
         num_classes: Number of classes, K.
         settings: G settings.
-        epochs: Passes over the features.
+        epochs: Passes over the chosen images.
         batch_size: At most this many images per step; an epoch is cut into even batches.
         seed: Of the order of images.
     """
-    device, (n, dim), num_settings = features.device, features.shape, len(settings)
+    device, dim, num_settings = features.device, features.shape[1], len(settings)
     rates = torch.tensor([setting.learning_rate for setting in settings], device=device)
     decays = torch.tensor([setting.weight_decay for setting in settings], device=device)
     rates, decays = rates.repeat_interleave(num_classes), decays.repeat_interleave(num_classes)
@@ -59,16 +62,16 @@ def train_classifiers(
 
     weights = torch.zeros(dim, num_settings * num_classes, device=device)
     velocity = torch.zeros_like(weights)
+    # One buffer for all batches: fresh memory for each would cost more than the copy, and than the products.
+    rows = torch.empty(min(batch_size, len(chosen)), dim, device=device)
     generator = torch.Generator().manual_seed(seed)
-    num_batches = math.ceil(n / batch_size)
+    num_batches = math.ceil(len(chosen) / batch_size)
     total_steps, step = epochs * num_batches, 0
     for _ in range(epochs):
-        order = torch.randperm(n, generator=generator).to(device)
+        order = chosen[torch.randperm(len(chosen), generator=generator)].to(device)
         for part in order.tensor_split(num_batches):
-            x = features[part]
-            target = labels[part].view(-1, 1, 1).expand(-1, num_settings, 1)
-            residuals = (x @ weights).view(len(x), num_settings, num_classes).softmax(dim=2)
-            residuals.scatter_add_(2, target, torch.full_like(residuals[:, :, :1], -1.0))
+            x = torch.index_select(features, 0, part, out=rows[: len(part)])
+            _, residuals = loss.rows(part)((x @ weights).view(len(x), num_settings, num_classes))
             gradient = (x.T @ residuals.view(len(x), -1)).div_(len(x))
             if decayed:
                 gradient[:-1].addcmul_(weights[:-1], decays)

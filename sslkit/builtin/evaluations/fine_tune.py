@@ -1,0 +1,197 @@
+"""Fine-tuning: what the weights are worth as a start for training the network itself, on all labels or on a few.
+
+Enters: weights; the images of the splits `train`, `test` and, where the data has one, `validation`. Leaves: accuracies
+of the trained network on the test images after the last step, the chosen setting, and every prediction. Called by the
+engine for each `[[evaluate]]` table that names it; with the baseline "random" it is training from scratch. The weights
+that it is lent stay as they are: it trains a copy.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Annotated, NamedTuple
+
+import torch
+from annotated_types import Ge, Gt, Interval, MinLen
+from torch import Tensor
+
+from sslkit import (
+    Data,
+    Evaluation,
+    FrozenModel,
+    NonFiniteError,
+    Outcome,
+    Pretrained,
+    RunError,
+    balanced_holdout,
+    classification_outcome,
+    count_classes,
+    has_split,
+    needs_labels,
+    one_line,
+)
+from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, set_batch_norm_decay
+from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
+from sslkit.builtin.evaluations.training_images import TrainingImages, labels_of
+
+logger = logging.getLogger("sslkit")
+
+
+class Setting(NamedTuple):
+    """How one network is trained.
+
+    Attributes:
+        learning_rate: For 256 images per step.
+        weight_decay: As given, before it is divided by the learning rate.
+    """
+
+    learning_rate: float
+    weight_decay: float
+
+    def __str__(self) -> str:
+        return f"learning_rate {self.learning_rate:g}, weight_decay {self.weight_decay:g}"
+
+
+def fine_tune(
+    *,
+    epochs: Annotated[int, Ge(1)] = 30,
+    steps: Annotated[int, Ge(1)] | None = None,
+    batch_size: Annotated[int, Ge(1)] = 256,
+    learning_rates: Annotated[tuple[Annotated[float, Gt(0)], ...], MinLen(1)] = (0.05,),
+    weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (0.0,),
+    decay_over_rate: bool = False,
+    labels: Annotated[float, Interval(gt=0, le=1)] = 1.0,
+    from_block: str | None = None,
+    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
+    precision: Precision = "float32",
+) -> Evaluation:
+    """Return the evaluation: the network trained on with a new classifier, on cropped and mirrored images.
+
+    SGD with Nesterov momentum 0.9, learning rate times batch size / 256, no warm-up, one cosine to zero; the classifier
+    is always a new one and starts from zero. BatchNorm statistics decay by max(1 - 10/s, 0.9), s the steps of an epoch.
+    With several settings each is trained by itself and scored on validation images (the data's own split, or else a
+    share of each class), by the metric of the data; the best one is trained again on train and validation images
+    together, and the score is that of its last step on the test images. A setting that diverges is lost. With a single
+    setting nothing is held out. Of data with several labels an image, every class has a binary classifier of its own.
+
+    Source: Chen et al. 2020 (SimCLR), appendix B.5 (ImageNet with 1 % and 10 % of the labels: a single setting, 0.05,
+    batches of 4096, 60 and 30 epochs) and B.8.1 (other data: 20 000 steps of 256 images, 40 000 from scratch; a grid of
+    7 learning rates times 8 weight decays, the decays divided by the rates; the decay of the statistics). The schedule
+    is not stated; the cosine is that of the paper's code.
+
+    Args:
+        epochs: Passes over the images; what an epoch leaves out of its last batch is made up for in the end.
+        steps: Optimizer steps, instead of epochs.
+        batch_size: Images per step, of all processes together; at most all there are.
+        learning_rates: Rates to choose from, for 256 images per step; in proportion for more or fewer.
+        weight_decays: L2 penalties to choose from, on weights, not on norms and biases.
+        decay_over_rate: Divide each weight decay by the learning rate that is applied, as the paper does where it has
+            a grid of both.
+        labels: Share of the labelled images to train on: of each class, at least one; drawn from the seed. Of a
+            validation split, the same share.
+        from_block: Name of a layer of the backbone: what it lists before this one stays frozen, with its BatchNorm
+            statistics. Left out, everything is trained.
+        validation_fraction: Share of each class held out where the data has no validation split.
+        precision: Of the training, `float32` or `bf16`.
+
+    Raises:
+        DataError: (by the evaluation) If there is an image without a label, or no image can be held out.
+        RunError: (by the evaluation) If there is no such block, or something else than h is to be measured.
+        NonFiniteError: (by the evaluation) If every setting diverged, or the chosen one did on all images.
+    """
+    settings = [Setting(rate, decay) for rate, decay in product(learning_rates, weight_decays)]
+
+    def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
+        if pretrained.measure != "h":
+            raise RunError(
+                f'builtin.fine_tune trains the network up to its features h, not "{one_line(pretrained.measure)}"; set '
+                'features = ["h"]'
+            )
+        splits = ["train", *(["validation"] if has_split(data, "validation") else [])]
+        positions = {split: _share(labels_of(data, split), labels, pretrained.seed) for split in splits}
+        everything = TrainingImages(data, positions)
+        num_classes = count_classes(data, everything.labels, labels_of(data, "test"))
+        logger.info("builtin.fine_tune: %d images, a new head for %d classes", len(everything), num_classes)
+
+        def trained(images: TrainingImages, setting: Setting) -> FrozenModel:
+            batch = fitting_batch(batch_size, len(images))
+            rate = setting.learning_rate * batch / 256
+            backbone = PartlyFrozen(copy.deepcopy(pretrained.backbone), from_block)
+            set_batch_norm_decay(backbone, len(images) / batch)
+            return train_classifier(
+                "builtin.fine_tune",
+                backbone,
+                num_classes,
+                images,
+                pretrained,
+                steps=steps or steps_of(epochs, len(images), batch),
+                batch_size=batch,
+                learning_rate=rate,
+                weight_decay=setting.weight_decay / (rate if decay_over_rate else 1.0),
+                normalisation=pretrained.normalisation,
+                precision=precision,
+            )
+
+        chosen, metrics = settings[0], dict[str, float]()
+        if len(settings) > 1:
+            fit_part, held_out = _parted(data, positions, validation_fraction, pretrained.seed)
+            chosen, metrics = _best(settings, lambda setting: _scored(trained(fit_part, setting), held_out, data))
+        try:
+            outcome = _scored(trained(everything, chosen), data, data)
+        except NonFiniteError as error:
+            raise NonFiniteError(f"builtin.fine_tune diverged with {chosen}: lower learning_rates; {error}") from error
+        outcome.metrics.update(metrics | chosen._asdict() | {"num_train": float(len(everything))})
+        return outcome
+
+    return needs_labels(evaluate)
+
+
+def _best(settings: Sequence[Setting], trial: Callable[[Setting], Outcome]) -> tuple[Setting, dict[str, float]]:
+    """Return the setting with the highest score on validation, the first among equals, and that score by its name."""
+    scores: list[float] = []
+    name = ""
+    for number, setting in enumerate(settings, start=1):
+        try:
+            outcome = trial(setting)
+        except NonFiniteError:
+            scores.append(float("-inf"))
+            logger.info("builtin.fine_tune: setting %d of %d, %s: diverged", number, len(settings), setting)
+            continue
+        name = f"validation_{outcome.headline}"
+        scores.append(outcome.metrics[outcome.headline])
+        logger.info(
+            "builtin.fine_tune: setting %d of %d, %s: %s %.4f", number, len(settings), setting, name, scores[-1]
+        )
+    if not name:
+        raise NonFiniteError("every setting of builtin.fine_tune diverged; give it lower learning_rates")
+    best = scores.index(max(scores))
+    return settings[best], {name: scores[best]}
+
+
+def _share(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Return the positions of a share of each class, at least one image of each, in rising order."""
+    if fraction == 1:
+        return torch.arange(len(labels))
+    return torch.nonzero(~balanced_holdout(labels, 1 - fraction, seed)).flatten()
+
+
+def _parted(
+    data: Data, positions: dict[str, Tensor], fraction: float, seed: int
+) -> tuple[TrainingImages, TrainingImages]:
+    """Return what to try settings on, and what to choose by."""
+    train = positions["train"]
+    if "validation" in positions:
+        return TrainingImages(data, {"train": train}), TrainingImages(data, {"validation": positions["validation"]})
+    held = balanced_holdout(labels_of(data, "train")[train], fraction, seed)
+    return TrainingImages(data, {"train": train[~held]}), TrainingImages(data, {"train": train[held]})
+
+
+def _scored(model: FrozenModel, images: Data, data: Data) -> Outcome:
+    """Return the outcome of a trained network on the images' test split; `data` says by which metric."""
+    logits, labels = model.measuring("z").features(images, "test")
+    if not torch.isfinite(logits).all():
+        raise NonFiniteError("the logits of the trained network are not finite")
+    return classification_outcome(logits, labels, data)

@@ -1,0 +1,49 @@
+"""The score of weights that bring their classifier along: what supervised pretraining reached.
+
+Enters: weights with a head that gives a logit for every class of the data; the split `test`. Leaves: accuracies and
+every prediction. Called by the engine for each `[[evaluate]]` table that names it. Nothing is trained.
+"""
+
+from __future__ import annotations
+
+from sslkit import (
+    Data,
+    Evaluation,
+    Outcome,
+    Pretrained,
+    RunError,
+    classification_outcome,
+    count_classes,
+    labelled_features,
+    needs_labels,
+    one_line,
+)
+
+
+def own_classifier() -> Evaluation:
+    """Return the evaluation: the head's outputs are taken as the scores of the classes.
+
+    For weights of a supervised pretraining, whose head is `builtin.classifier`; `features = ["z"]`.
+
+    Raises:
+        RunError: (by the evaluation) If something else than z is to be measured, or z is not as wide as there are
+            classes.
+        DataError: (by the evaluation) If there is an image without a label, or no image.
+    """
+
+    def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
+        if pretrained.measure != "z":
+            raise RunError(
+                f'builtin.own_classifier looks at the outputs of the head, not at "{one_line(pretrained.measure)}"; '
+                'set features = ["z"]'
+            )
+        logits, labels = labelled_features(pretrained, data, "test", multi_label=True)
+        num_classes = count_classes(data, labels)
+        if logits.shape[1] != num_classes:
+            raise RunError(
+                f"builtin.own_classifier: the head has {logits.shape[1]} outputs, the data {num_classes} classes; "
+                "a new classifier is trained by builtin.linear"
+            )
+        return classification_outcome(logits, labels, data)
+
+    return needs_labels(evaluate)

@@ -1,0 +1,1 @@
+"""Objectives: from projections to a loss."""

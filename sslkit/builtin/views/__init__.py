@@ -1,0 +1,1 @@
+"""Views: what an image is turned into before the backbone sees it."""
