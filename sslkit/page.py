@@ -1,7 +1,7 @@
 """Pages for people: one HTML file that needs nothing else, readable on a phone, by day and by night.
 
-Enters: text from anywhere, images, rows. Leaves: HTML. Called by preview, audit and report, so that sslkit's pages have one
-face. Whatever `escape` has not seen must be HTML that sslkit wrote itself; a page loads nothing and runs no script.
+Enters: text from anywhere, images, rows. Leaves: HTML. Called by preview, audit and report, so that sslkit's pages have
+one face. Whatever `escape` has not seen must be HTML that sslkit wrote itself; a page loads nothing and runs no script.
 """
 
 from __future__ import annotations

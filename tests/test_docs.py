@@ -13,6 +13,7 @@ import pytest
 import sslkit
 from sslkit import load_recipe
 from sslkit.__main__ import _parse
+from sslkit.recipe.evaluation import load_evaluation
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -132,7 +133,10 @@ def test_commands_on_a_page_parse_and_name_real_recipes(page, desk, tmp_path, mo
             continue
         assert recipe.exists(), f"{_id(page)}: {command}"
         if "sphere." not in command:  # tests/test_readme.py installs that one
-            load_recipe(recipe, arguments.overrides)
+            if hasattr(arguments, "weights"):
+                load_evaluation(recipe, arguments.weights, arguments.overrides)
+            else:
+                load_recipe(recipe, arguments.overrides)
 
 
 def test_the_changes_that_the_how_to_suggests_are_valid():

@@ -40,9 +40,9 @@ def main(arguments: argparse.Namespace) -> int:
 
     import numpy as np
 
-    from sslkit.engine.weights import load_backbone
     from sslkit.engine.environment import choose_device
     from sslkit.engine.features import embed_folder
+    from sslkit.engine.weights import load_backbone
 
     device = choose_device(arguments.device)
     model = load_backbone(arguments.weights, device=str(device), workers=arguments.workers)

@@ -12,6 +12,7 @@ from sslkit.builtin import plugin
 EXPECTED = {
     ("method", "builtin.joint_embedding"),
     ("backbone", "builtin.timm"),
+    ("backbone", "builtin.timm_pretrained"),
     ("views", "builtin.crop_flip"),
     ("head", "builtin.classifier"),
     ("objective", "builtin.cross_entropy"),
@@ -25,6 +26,7 @@ EXPECTED = {
     ("data", "builtin.imagenet"),
     ("evaluation", "builtin.linear"),
     ("evaluation", "builtin.knn"),
+    ("evaluation", "builtin.logistic_regression"),
     ("evaluation", "builtin.feature_health"),
     ("evaluation", "builtin.linear_augmented"),
     ("evaluation", "builtin.own_classifier"),

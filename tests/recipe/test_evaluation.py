@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import pytest
-from toy_recipe import RECIPE
 
 from sslkit import RecipeError
 from sslkit.recipe.evaluation import load_evaluation
 
 
 @pytest.fixture
-def recipe(tmp_path):
-    path = tmp_path / "toy.toml"
-    path.write_text(RECIPE)
-    return path
+def recipe(light):
+    return light()
 
 
 def test_a_pretraining_recipe_lends_its_data_and_for_bare_weights_its_backbone(recipe, tmp_path, monkeypatch):
@@ -19,8 +16,8 @@ def test_a_pretraining_recipe_lends_its_data_and_for_bare_weights_its_backbone(r
     found = load_evaluation(recipe, "w.pth", ["backbone.input_size=16"])
     assert found.pretrain is None
     assert found.weights == str(tmp_path / "w.pth")
-    assert [plan.data.options["num_train"] for plan in found.evaluate] == [64]
-    assert found.backbone.component.name == "local.pooled"
+    assert [plan.data.component.name for plan in found.evaluate] == ["local.made"]
+    assert found.backbone.component.name == "local.backbone"
     assert found.backbone.keys["input_size"] == 16
 
 
@@ -37,8 +34,6 @@ def test_random_is_no_path(recipe):
     assert load_evaluation(recipe, "random").weights == "random"
 
 
-def test_a_recipe_without_evaluations_is_refused(tmp_path):
-    path = tmp_path / "r.toml"
-    path.write_text(RECIPE[: RECIPE.index("[[evaluate]]")])
+def test_a_recipe_without_evaluations_is_refused(light):
     with pytest.raises(RecipeError, match=r"has no \[\[evaluate\]\] table"):
-        load_evaluation(path, "random")
+        load_evaluation(light('[[evaluate]]\nname = "local.evaluation"\n'), "random")

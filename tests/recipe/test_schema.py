@@ -10,7 +10,7 @@ from sslkit.recipe.schema import json_schema
 from sslkit.registry.discover import Registry
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-RECIPES = sorted((REPOSITORY / "recipes").glob("*.toml"))
+RECIPES = sorted((REPOSITORY / "recipes").rglob("*.toml"))
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,12 @@ def test_every_shipped_recipe_is_valid(schema, path):
     jsonschema = pytest.importorskip("jsonschema")
     recipe = tomllib.loads(path.read_text())
     jsonschema.validate(recipe, schema)
-    recipe["pretrain"]["backbone"]["no_such_option"] = 1
+    table = recipe["pretrain"]["backbone"] if "pretrain" in recipe else recipe["evaluate"][0]
+    table["no_such_option"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe, schema)
-    recipe["pretrain"].pop("backbone")
-    recipe["pretrain"]["batch_size"] = 0
+    table.pop("no_such_option")
+    jsonschema.validate(recipe, schema)
+    recipe["seed"] = -1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe, schema)

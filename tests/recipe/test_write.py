@@ -9,7 +9,7 @@ import pytest
 from sslkit.recipe.resolve import load_recipe
 from sslkit.recipe.write import resolved_toml, resolved_tree
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").rglob("*.toml"))
 
 
 def again(recipe, folder):

@@ -9,7 +9,7 @@ from sslkit.errors import RecipeError
 from sslkit.recipe.read import locate
 from sslkit.recipe.resolve import load_recipe
 
-RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").glob("*.toml"))
+RECIPES = sorted((Path(__file__).resolve().parents[2] / "recipes").rglob("*.toml"))
 
 
 def mutations(key):

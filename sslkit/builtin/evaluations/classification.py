@@ -30,7 +30,7 @@ def classification_outcome(scores: Tensor, labels: Tensor, data: Data) -> Outcom
         DataError: The metric of the data does not fit its labels.
     """
     scores, labels = scores.cpu(), labels.cpu()
-    metric = getattr(data, "metric", None) or ("top1" if labels.ndim == 1 else "voc_map")
+    metric = metric_of(data, labels)
     fitting = ("top1", "mean_per_class") if labels.ndim == 1 else ("voc_map",)
     if metric not in fitting:
         kind = "one label" if labels.ndim == 1 else "several labels"
@@ -56,6 +56,11 @@ def classification_outcome(scores: Tensor, labels: Tensor, data: Data) -> Outcom
     if num_absent:
         metrics["absent_classes"] = float(num_absent)
     return Outcome(metric, metrics, predictions)
+
+
+def metric_of(data: Data, labels: Tensor) -> str:
+    """Return what the literature reports for some data: what they say, or else by the form of their labels."""
+    return getattr(data, "metric", None) or ("top1" if labels.ndim == 1 else "voc_map")
 
 
 def label_ranks(scores: Tensor, labels: Tensor) -> Tensor:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkit import (
     Data,
@@ -32,10 +33,14 @@ from sslkit import (
     has_split,
     needs_labels,
     one_line,
+    rank,
 )
-from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, set_batch_norm_decay
+from sslkit.builtin.evaluations.classification import metric_of
+from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, require_block, set_batch_norm_decay
 from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
 from sslkit.builtin.evaluations.training_images import TrainingImages, labels_of
+
+_DIVERGED = -1.0  # below every score
 
 logger = logging.getLogger("sslkit")
 
@@ -99,24 +104,26 @@ def fine_tune(
 
     Raises:
         DataError: (by the evaluation) If there is an image without a label, or no image can be held out.
-        RunError: (by the evaluation) If there is no such block, or something else than h is to be measured.
+        RunError: (before the run) If there is no such block, or something else than h is to be measured.
         NonFiniteError: (by the evaluation) If every setting diverged, or the chosen one did on all images.
     """
     settings = [Setting(rate, decay) for rate, decay in product(learning_rates, weight_decays)]
 
+    def check(backbone: nn.Module, measure: str) -> None:
+        if measure != "h":
+            raise RunError(f'trains the network up to its features h, not "{one_line(measure)}"; set features = ["h"]')
+        if from_block is not None:
+            require_block(backbone, from_block)
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        if pretrained.measure != "h":
-            raise RunError(
-                f'builtin.fine_tune trains the network up to its features h, not "{one_line(pretrained.measure)}"; set '
-                'features = ["h"]'
-            )
+        check(pretrained.backbone, pretrained.measure)
         splits = ["train", *(["validation"] if has_split(data, "validation") else [])]
         positions = {split: _share(labels_of(data, split), labels, pretrained.seed) for split in splits}
         everything = TrainingImages(data, positions)
         num_classes = count_classes(data, everything.labels, labels_of(data, "test"))
         logger.info("builtin.fine_tune: %d images, a new head for %d classes", len(everything), num_classes)
 
-        def trained(images: TrainingImages, setting: Setting) -> FrozenModel:
+        def trained(images: TrainingImages, setting: Setting, name: str) -> FrozenModel:
             batch = fitting_batch(batch_size, len(images))
             rate = setting.learning_rate * batch / 256
             backbone = PartlyFrozen(copy.deepcopy(pretrained.backbone), from_block)
@@ -133,42 +140,54 @@ def fine_tune(
                 weight_decay=setting.weight_decay / (rate if decay_over_rate else 1.0),
                 normalisation=pretrained.normalisation,
                 precision=precision,
+                name=name,
             )
 
         chosen, metrics = settings[0], dict[str, float]()
         if len(settings) > 1:
             fit_part, held_out = _parted(data, positions, validation_fraction, pretrained.seed)
-            chosen, metrics = _best(settings, lambda setting: _scored(trained(fit_part, setting), held_out, data))
+            metric = metric_of(data, everything.labels)
+
+            def trial(setting: Setting, name: str) -> float:
+                return _scored(trained(fit_part, setting, name), held_out, data).metrics[metric]
+
+            chosen, best = _best(settings, trial, pretrained)
+            metrics[f"validation_{metric}"] = best
         try:
-            outcome = _scored(trained(everything, chosen), data, data)
+            outcome = _scored(trained(everything, chosen, "chosen"), data, data)
         except NonFiniteError as error:
             raise NonFiniteError(f"builtin.fine_tune diverged with {chosen}: lower learning_rates; {error}") from error
         outcome.metrics.update(metrics | chosen._asdict() | {"num_train": float(len(everything))})
         return outcome
 
+    evaluate.check = check  # type: ignore[attr-defined]
     return needs_labels(evaluate)
 
 
-def _best(settings: Sequence[Setting], trial: Callable[[Setting], Outcome]) -> tuple[Setting, dict[str, float]]:
-    """Return the setting with the highest score on validation, the first among equals, and that score by its name."""
-    scores: list[float] = []
-    name = ""
+def _best(
+    settings: Sequence[Setting], trial: Callable[[Setting, str], float], pretrained: Pretrained
+) -> tuple[Setting, float]:
+    """Return the setting with the highest score on validation, the first among equals, and that score.
+
+    Scores are noted: after a stop, a setting that was tried is not tried again.
+    """
     for number, setting in enumerate(settings, start=1):
-        try:
-            outcome = trial(setting)
-        except NonFiniteError:
-            scores.append(float("-inf"))
-            logger.info("builtin.fine_tune: setting %d of %d, %s: diverged", number, len(settings), setting)
-            continue
-        name = f"validation_{outcome.headline}"
-        scores.append(outcome.metrics[outcome.headline])
-        logger.info(
-            "builtin.fine_tune: setting %d of %d, %s: %s %.4f", number, len(settings), setting, name, scores[-1]
-        )
-    if not name:
+        place = f"builtin.fine_tune: setting {number} of {len(settings)}, {setting}"
+        if str(setting) not in pretrained.notes:
+            name = f"setting-{number}"
+            try:
+                pretrained.notes[str(setting)] = trial(setting, name)
+            except NonFiniteError:
+                pretrained.notes[str(setting)] = _DIVERGED
+            if pretrained.checkpoints is not None and rank() == 0:
+                shutil.rmtree(pretrained.checkpoints / name, ignore_errors=True)
+        score = pretrained.notes[str(setting)]
+        logger.info("%s: %s", place, "diverged" if score == _DIVERGED else f"{score:.4f} on validation")
+    scores = [pretrained.notes[str(setting)] for setting in settings]
+    if max(scores) == _DIVERGED:
         raise NonFiniteError("every setting of builtin.fine_tune diverged; give it lower learning_rates")
     best = scores.index(max(scores))
-    return settings[best], {name: scores[best]}
+    return settings[best], scores[best]
 
 
 def _share(labels: Tensor, fraction: float, seed: int) -> Tensor:

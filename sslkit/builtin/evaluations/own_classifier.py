@@ -6,6 +6,8 @@ every prediction. Called by the engine for each `[[evaluate]]` table that names 
 
 from __future__ import annotations
 
+from torch import nn
+
 from sslkit import (
     Data,
     Evaluation,
@@ -26,17 +28,17 @@ def own_classifier() -> Evaluation:
     For weights of a supervised pretraining, whose head is `builtin.classifier`; `features = ["z"]`.
 
     Raises:
-        RunError: (by the evaluation) If something else than z is to be measured, or z is not as wide as there are
-            classes.
+        RunError: (before the run) If something else than z is to be measured; (by the evaluation) if z is not as wide
+            as there are classes.
         DataError: (by the evaluation) If there is an image without a label, or no image.
     """
 
+    def check(backbone: nn.Module, measure: str) -> None:
+        if measure != "z":
+            raise RunError(f'looks at the outputs of the head, not at "{one_line(measure)}"; set features = ["z"]')
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        if pretrained.measure != "z":
-            raise RunError(
-                f'builtin.own_classifier looks at the outputs of the head, not at "{one_line(pretrained.measure)}"; '
-                'set features = ["z"]'
-            )
+        check(pretrained.backbone, pretrained.measure)
         logits, labels = labelled_features(pretrained, data, "test", multi_label=True)
         num_classes = count_classes(data, labels)
         if logits.shape[1] != num_classes:
@@ -46,4 +48,5 @@ def own_classifier() -> Evaluation:
             )
         return classification_outcome(logits, labels, data)
 
+    evaluate.check = check  # type: ignore[attr-defined]
     return needs_labels(evaluate)

@@ -34,13 +34,8 @@ class PartlyFrozen(nn.Module):
         self._frozen: list[nn.Module] = []
         if from_block is None:
             return
-        modules = dict(backbone.named_modules())
-        if not from_block or from_block not in modules:
-            raise RunError(
-                f'builtin.fine_tune: from_block = "{one_line(from_block)}": the backbone has no such layer'
-                f"{did_you_mean(from_block, modules)}"
-            )
-        for name, module in modules.items():
+        require_block(backbone, from_block)
+        for name, module in backbone.named_modules():
             if name == from_block:
                 break
             is_around = name == "" or from_block.startswith(f"{name}.")
@@ -65,6 +60,17 @@ class PartlyFrozen(nn.Module):
         """Return features h, [N, D]."""
         features: Tensor = self.backbone(images)
         return features
+
+
+def require_block(backbone: nn.Module, name: str) -> None:
+    """Refuse a block that a backbone has not.
+
+    Raises:
+        RunError: There is no layer of this name.
+    """
+    layers = [layer for layer, _ in backbone.named_modules() if layer]
+    if name not in layers:
+        raise RunError(f'from_block = "{one_line(name)}": the backbone has no such layer{did_you_mean(name, layers)}')
 
 
 def set_batch_norm_decay(network: nn.Module, steps_per_epoch: float) -> None:

@@ -37,6 +37,7 @@ Precision = Literal["float32", "bf16"]
 
 logger = logging.getLogger("sslkit")
 
+_CHECKPOINT_STEPS = 500  # between two; a shorter training is begun anew after a stop
 _LINES = 10  # of progress in the log
 
 
@@ -74,6 +75,7 @@ def train_classifier(
     weight_decay: float,
     normalisation: Normalisation | None,
     precision: Precision,
+    name: str = "training",
 ) -> FrozenModel:
     """Train a new classifier from zero, and whatever of the backbone takes gradients; measure it at "z" for logits.
 
@@ -92,6 +94,7 @@ def train_classifier(
         weight_decay: L2 penalty on weights, never on norms and biases.
         normalisation: Applied before the backbone.
         precision: Of the training.
+        name: Of its checkpoints, from which a long training goes on after a stop.
 
     Raises:
         NonFiniteError: The training diverged.
@@ -116,6 +119,9 @@ def train_classifier(
             device=device if world_size() == 1 else device.type,
             workers=pretrained.workers,
             callbacks=[_Progress(title)],
+            checkpoints=pretrained.checkpoints / name if pretrained.checkpoints and steps > _CHECKPOINT_STEPS else None,
+            checkpoint_every_steps=_CHECKPOINT_STEPS,
+            checkpoint_every_epochs=steps,
         )
 
 

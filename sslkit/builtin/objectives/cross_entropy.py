@@ -28,7 +28,12 @@ class CrossEntropy:
 
     Args:
         label_smoothing: Share of the target that is spread evenly over all classes.
+
+    Attributes:
+        needs_labels: Data without labels is refused before a run begins.
     """
+
+    needs_labels = True
 
     def __init__(self, *, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> None:
         self._smoothing = label_smoothing

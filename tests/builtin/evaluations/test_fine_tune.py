@@ -8,6 +8,7 @@ import torch
 
 from sslkit import Arrays, DataError, FrozenModel, NonFiniteError, RunError, Shapes, fine_tune
 from sslkit.builtin.evaluations import fine_tune as module
+from sslkit.builtin.evaluations import train_classifier as training
 from sslkit.builtin.evaluations.fine_tune import _share
 from sslkit.engine.stops import Stopped, Stops
 
@@ -78,6 +79,7 @@ def test_a_single_setting_holds_nothing_out(tiny_network, used):
         "weight_decay": 0.0,
         "normalisation": None,
         "precision": "float32",
+        "name": "chosen",
     }
     logits = model.head(model(Shapes(**SHAPES).table("test").float() / 255))
     assert outcome.predictions["predicted"].tolist() == logits.argmax(dim=1).tolist()
@@ -224,3 +226,53 @@ def test_a_signal_that_stops_the_run_stops_it(tiny_network):
         stops.requested = "SIGTERM"
         with pytest.raises(Stopped, match="stopped by SIGTERM after step 1 of 1,000"):
             evaluation(model, Shapes(**SHAPES))
+
+
+def test_settings_that_were_tried_before_a_stop_are_not_tried_again(tiny_network, used):
+    evaluation = fine_tune(epochs=2, learning_rates=(0.1, 0.2, 0.4))
+    notes = {"learning_rate 0.1, weight_decay 0": 0.9, "learning_rate 0.2, weight_decay 0": -1.0}
+    outcome = evaluation(model_of(tiny_network()).lent(0, notes), Shapes(**SHAPES))
+    assert [options["name"] for _, options, _ in used] == ["setting-3", "chosen"]
+    assert outcome.metrics["learning_rate"] == pytest.approx(0.1)
+    assert outcome.metrics["validation_top1"] == 0.9
+    assert 0 <= notes["learning_rate 0.4, weight_decay 0"] <= 1
+
+
+class Interruption(Exception):
+    pass
+
+
+def test_a_long_training_goes_on_after_a_stop_and_comes_to_the_same(tiny_network, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "_CHECKPOINT_STEPS", 3)
+    evaluation = fine_tune(steps=8, batch_size=20, learning_rates=(0.1, 0.4))
+    network, data = tiny_network(), Shapes(**SHAPES)
+    whole = evaluation(model_of(network).lent(0, {}, tmp_path / "whole"), data)
+    applied, limit = [], [15]
+    original = training.CropFlip.apply
+
+    def apply(views, groups, draws):
+        applied.append(1)
+        if len(applied) == limit[0]:
+            raise Interruption
+        return original(views, groups, draws)
+
+    monkeypatch.setattr(training.CropFlip, "apply", apply)
+    notes = {}
+    with pytest.raises(Interruption):
+        evaluation(model_of(network).lent(0, notes, tmp_path / "kept"), data)
+    assert len(notes) == 1  # the first setting is through: 9 calls, one of them to learn the shape; the second is not
+    assert [path.name for path in (tmp_path / "kept").iterdir()] == ["setting-2"]
+    limit[0], before = None, len(applied)
+    again = evaluation(model_of(network).lent(0, notes, tmp_path / "kept"), data)
+    assert len(applied) - before == 1 + 5 + 9  # the second from its third step on, then the chosen one
+    assert np.array_equal(again.predictions["predicted"], whole.predictions["predicted"])
+    assert again.metrics == whole.metrics
+
+
+def test_what_it_cannot_do_shows_before_a_run(tiny_network):
+    check = fine_tune(from_block="last").check
+    check(tiny_network(), "h")
+    with pytest.raises(RunError, match='set features = \\["h"\\]'):
+        check(tiny_network(), "z")
+    with pytest.raises(RunError, match="the backbone has no such layer"):
+        fine_tune(from_block="layer9").check(tiny_network(), "h")

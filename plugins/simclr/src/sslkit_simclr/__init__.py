@@ -10,12 +10,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sslkit_simclr.evaluations.transform_probe import transform_probe
     from sslkit_simclr.lars import LARS
     from sslkit_simclr.mlp import MLP
     from sslkit_simclr.nt_xent import NTXent
     from sslkit_simclr.one_branch import OneBranch
     from sslkit_simclr.resnet import simclr_resnet
-    from sslkit_simclr.transform_probe import transform_probe
     from sslkit_simclr.two_crops import TwoCrops
 
 __version__ = "0.1.0"
@@ -27,7 +27,7 @@ _HOME_OF = {
     "OneBranch": "sslkit_simclr.one_branch",
     "TwoCrops": "sslkit_simclr.two_crops",
     "simclr_resnet": "sslkit_simclr.resnet",
-    "transform_probe": "sslkit_simclr.transform_probe",
+    "transform_probe": "sslkit_simclr.evaluations.transform_probe",
 }
 
 __all__ = ["LARS", "MLP", "NTXent", "OneBranch", "TwoCrops", "simclr_resnet", "transform_probe"]

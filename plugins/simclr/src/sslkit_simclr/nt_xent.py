@@ -73,6 +73,7 @@ class NTXent(nn.Module):
         self.temperature = temperature
         self.normalise = normalise
         self.positives = positives
+        self.needs_labels = positives == "labels"
         self.decoupled = decoupled
         self.negatives = negatives
 

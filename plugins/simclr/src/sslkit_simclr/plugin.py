@@ -47,6 +47,6 @@ def sslkit_register(register: Register) -> None:
     )
     register.evaluation(
         "transform_probe",
-        "sslkit_simclr.transform_probe:transform_probe",
+        "sslkit_simclr.evaluations.transform_probe:transform_probe",
         summary="What features know about colour drop, rotation, noise and Sobel: table 3 of the paper.",
     )

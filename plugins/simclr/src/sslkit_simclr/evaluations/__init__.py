@@ -1,0 +1,1 @@
+"""Evaluations: what the features of SimCLR know of its views."""
