@@ -109,11 +109,11 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "For authors of evaluations": (
         "needs_labels", "labelled_features", "training_features", "checked_labels", "count_classes", "has_split",
-        "balanced_holdout", "classification_outcome", "MLPProbe", "probe_outcome", "mean_per_class", "voc_map",
+        "balanced_holdout", "classification_outcome", "MLPProbe", "mean_per_class", "voc_map",
         "rankme", "alpha_req", "lidar", "bootstrap_interval", "mean_and_deviation", "shown_value", "shown_interval",
     ),
     "Errors": (
-        "SslkitError", "RecipeError", "PluginError", "DataError", "BadImageError", "RunError", "NonFiniteError",
+        "SslkitError", "RecipeError", "PluginError", "DataError", "AbsentError", "BadImageError", "RunError", "NonFiniteError",
     ),
 }  # fmt: skip
 _SIMCLR_API: Final = ("TwoCrops", "OneBranch", "simclr_resnet", "MLP", "NTXent", "LARS", "transform_probe")

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from sslkit.builtin.evaluations.linear_augmented import linear_augmented as linear_augmented
     from sslkit.builtin.evaluations.logistic_regression import logistic_regression as logistic_regression
     from sslkit.builtin.evaluations.mlp_probe import MLPProbe as MLPProbe
-    from sslkit.builtin.evaluations.mlp_probe import probe_outcome as probe_outcome
     from sslkit.builtin.evaluations.own_classifier import own_classifier as own_classifier
     from sslkit.builtin.evaluations.spectrum import alpha_req as alpha_req
     from sslkit.builtin.evaluations.spectrum import lidar as lidar
@@ -91,6 +90,7 @@ if TYPE_CHECKING:
     from sslkit.engine.run_info import RunInfo as RunInfo
     from sslkit.engine.state import PretrainState as PretrainState
     from sslkit.engine.weights import load_backbone as load_backbone
+    from sslkit.errors import AbsentError as AbsentError
     from sslkit.errors import DataError as DataError
     from sslkit.errors import NonFiniteError as NonFiniteError
     from sslkit.errors import PluginError as PluginError
@@ -148,7 +148,7 @@ _HOMES = {
     "sslkit.builtin.evaluations.linear": ("linear",),
     "sslkit.builtin.evaluations.logistic_regression": ("logistic_regression",),
     "sslkit.builtin.evaluations.linear_augmented": ("linear_augmented",),
-    "sslkit.builtin.evaluations.mlp_probe": ("MLPProbe", "probe_outcome"),
+    "sslkit.builtin.evaluations.mlp_probe": ("MLPProbe",),
     "sslkit.builtin.evaluations.own_classifier": ("own_classifier",),
     "sslkit.builtin.heads.classifier": ("Classifier",),
     "sslkit.builtin.evaluations.spectrum": ("alpha_req", "lidar", "rankme"),
@@ -195,7 +195,15 @@ _HOMES = {
     "sslkit.engine.run_info": ("RunInfo",),
     "sslkit.engine.state": ("PretrainState",),
     "sslkit.engine.weights": ("load_backbone",),
-    "sslkit.errors": ("DataError", "NonFiniteError", "PluginError", "RecipeError", "RunError", "SslkitError"),
+    "sslkit.errors": (
+        "AbsentError",
+        "DataError",
+        "NonFiniteError",
+        "PluginError",
+        "RecipeError",
+        "RunError",
+        "SslkitError",
+    ),
     "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
     "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),
     "sslkit.recipe.plan": ("Recipe",),

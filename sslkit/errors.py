@@ -33,6 +33,10 @@ class DataError(SslkitError):
     """Data that is missing, empty, unreadable or of the wrong shape."""
 
 
+class AbsentError(DataError):
+    """A split or set that is not there, which is no mistake where one may do without it."""
+
+
 class RunError(SslkitError):
     """A run that cannot start, continue or write its results."""
 

@@ -6,7 +6,8 @@ input size, feature dimension and where it comes from. Called by `run` to write,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,6 +27,7 @@ from sslkit.faults import fault
 from sslkit.registry.discover import Registry
 from sslkit.registry.options import call, check_options
 from sslkit.run_folder import read_json, write_json
+from sslkit.text import one_line
 
 FORMAT: Final = 1
 WEIGHTS: Final = "backbone.safetensors"
@@ -75,9 +77,9 @@ def save_artifact(
         The path of `backbone.safetensors`.
     """
     path = folder / WEIGHTS
-    save_file(_plain_state(model.backbone), path)
+    _save(model.backbone, path)
     if model.head is not None:
-        save_file(_plain_state(model.head), folder / HEAD)
+        _save(model.head, folder / HEAD)
     fault("save_artifact", path=path)
     normalisation = model.normalisation
     card = {
@@ -109,6 +111,8 @@ def read_artifact(weights: Path, backbone: nn.Module | None = None) -> Artifact:
         PluginError: The plugin that made the backbone is not installed.
     """
     card = read_card(weights)
+    if card.get("sha256") not in (None, file_sha256(weights)):
+        raise RunError(f"{weights}: is not the file that {CARD} beside it speaks of; bring back the one or the other")
     if backbone is None:
         backbone = rebuilt_backbone(weights)
     _load_strictly(backbone, weights)
@@ -139,6 +143,11 @@ def weights_path(path: Path) -> Path:
     return weights
 
 
+def says_which(card: Mapping[str, Any]) -> bool:
+    """Return whether a card names the backbone's component; one made by hand has none."""
+    return bool(card["backbone"] or _timm_card(card))
+
+
 def has_card(weights: Path) -> bool:
     """Return whether a weights file says itself which backbone it belongs to."""
     return weights.name == WEIGHTS and weights.with_name(CARD).exists()
@@ -151,13 +160,51 @@ def normalisation_of(card: Mapping[str, Any]) -> Normalisation | None:
 
 
 def read_card(weights: Path) -> dict[str, Any]:
-    """Return what stands beside a weights file that sslkit wrote."""
-    card = read_json(weights.with_name(CARD))
+    """Return what stands beside a weights file that sslkit wrote.
+
+    Raises:
+        RunError: It is missing, damaged or of a newer sslkit.
+    """
+    path = weights.with_name(CARD)
+    card = read_json(path)
     if card is None:
-        raise RunError(f"{weights.with_name(CARD)} is missing: it says which backbone the weights belong to")
-    if card.get("format", 0) > FORMAT:
-        raise RunError(f"{weights.with_name(CARD)}: written in format {card['format']} by a newer sslkit")
+        raise RunError(f"{path} is missing: it says which backbone the weights belong to")
+    version = card.get("format", 0)
+    if isinstance(version, int) and version > FORMAT:
+        raise RunError(f"{path}: written in format {version} by a newer sslkit")
+    for key, is_sound in _SOUND.items():
+        if not is_sound(card.get(key)):
+            raise RunError(f"{path}: {key} is damaged: {one_line(card.get(key), 100)}; bring back the file as it was")
     return card
+
+
+def _is_component(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict) and isinstance(value.get("name"), str) and isinstance(value.get("options"), dict)
+    )
+
+
+def _is_timm(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict) and isinstance(value.get("model"), str) and isinstance(value.get("options"), dict)
+    )
+
+
+def _is_normalisation(value: Any) -> bool:
+    if value is None:
+        return True
+    lists = [value.get("mean"), value.get("std")] if isinstance(value, dict) else [None, None]
+    return all(isinstance(each, list) and each and all(isinstance(x, float | int) for x in each) for each in lists)
+
+
+_SOUND: Final[dict[str, Callable[[Any], bool]]] = {
+    "format": lambda value: isinstance(value, int),
+    "backbone": _is_component,
+    "timm": _is_timm,
+    "normalisation": _is_normalisation,
+    "input_size": lambda value: isinstance(value, int) and value > 0,
+    "head": _is_component,
+}
 
 
 def _rebuilt(kind: str, card: Mapping[str, Any] | None, path: Path, **engine: Any) -> nn.Module:
@@ -192,6 +239,15 @@ def _load_strictly(module: nn.Module, path: Path) -> None:
     if wrong := list(misfits(module.state_dict(), given)):
         raise RunError(f"{path} does not fit: {'; '.join(wrong)}")
     module.load_state_dict(given)
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    temporary = path.with_name(f".tmp-{path.name}")
+    save_file(_plain_state(module), temporary)
+    umask = os.umask(0)
+    os.umask(umask)
+    temporary.chmod(0o666 & ~umask)  # safetensors keeps its files to their owner
+    temporary.replace(path)
 
 
 def _plain_state(module: nn.Module) -> dict[str, torch.Tensor]:

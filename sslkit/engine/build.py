@@ -130,6 +130,10 @@ def _build_pretraining(
     views = built(plan.views, seed)
     method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
     require_labels_to_train(method, data, plan)
+    if trained_with(method.backbone):
+        raise RunError(
+            "pretrain.backbone brings weights along; name builtin.timm there, and pretrain.weights = 'timm:...'"
+        )
     initial = copy.deepcopy(method.backbone) if keep_initial else None
     if plan.weights is not None:
         load_into(method.backbone, plan.weights, partial=plan.partial_weights)
@@ -170,8 +174,11 @@ def load_frozen(recipe: Recipe, device: torch.device | str = "cpu", workers: int
     table = recipe.backbone
     backbone = None if table is None else built(table, recipe.seed)
     weights = recipe.weights
-    if weights is None and backbone is not None and trained_with(backbone):
-        weights = RANDOM
+    brings_its_own = backbone is not None and bool(trained_with(backbone))
+    if weights == RANDOM and brings_its_own:
+        raise RunError(f'weights = "random", but {table.component.name} brings weights along; name another [backbone]')  # type: ignore[union-attr]
+    if weights is None and brings_its_own:
+        weights = RANDOM  # as it is
     if weights is None:
         raise RunError(f"{recipe.source}: evaluates, but says not what: sslkit evaluate WEIGHTS {recipe.source}")
     model = load_backbone(

@@ -75,9 +75,9 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
             if plan.data is not None and test_data is not None:
                 require_channels(measured.backbone, test_data, size, plan.data.path)
         evaluation = built(plan.evaluation, recipe.seed)
-        if measured is not None:
-            check_evaluation(evaluation, plan, measured.backbone)
         if test_data is not None:
+            if measured is not None:
+                check_evaluation(evaluation, plan, measured.backbone, test_data)
             choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
             require_labels(evaluation, test_data, plan.evaluation, choice)
     for choice in recipe.export:

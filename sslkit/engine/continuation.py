@@ -37,24 +37,31 @@ def require_same_recipe(recipe: Recipe, folder: Path) -> None:
     if newest_step(folder) == 0:  # nothing was saved that another recipe could not go on from
         return
     changed = [line for key, line in _differences(recipe, path).items() if not key.startswith(_MAY_CHANGE)]
-    changed += [
-        f"the file {plugin.name} has changed"
-        for plugin in recipe.plugins
-        if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
-    ]
+    changed += _changed_files(recipe, folder)
     if changed:
         raise RunError(f"{folder} holds a run of another recipe: {_listed(changed)}; undo that, or name another folder")
 
 
 def require_nothing_new(recipe: Recipe, folder: Path) -> None:
-    """Refuse to call a finished run complete when more is asked of it than it has done."""
-    asked = ("pretrain.epochs", "evaluate", "export")
-    new = [line for key, line in _differences(recipe, folder / "resolved.toml").items() if key.startswith(asked)]
+    """Refuse to call a finished run complete when more, or something else, is asked of it than it has done."""
+    asked = ["pretrain.epochs", "evaluate", "export"]
+    if recipe.pretrain is None:
+        asked += ["weights", "partial_weights", "backbone", "seed", "plugins"]
+    new = [line for key, line in _differences(recipe, folder / "resolved.toml").items() if key.startswith(tuple(asked))]
+    new += _changed_files(recipe, folder)
     if new:
         raise RunError(
             f"{folder} is complete, but {_listed(new)}; for new evaluations write a recipe with "
             f"weights = '{folder}' and [[evaluate]], for more epochs start a new run"
         )
+
+
+def _changed_files(recipe: Recipe, folder: Path) -> list[str]:
+    return [
+        f"the file {plugin.name} has changed"
+        for plugin in recipe.plugins
+        if (copy := folder / "plugins" / plugin.name).exists() and copy.read_bytes() != plugin.read_bytes()
+    ]
 
 
 def _listed(lines: list[str]) -> str:

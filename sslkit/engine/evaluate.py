@@ -6,6 +6,7 @@ Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.unfinished import Notes
-from sslkit.errors import PluginError
+from sslkit.errors import PluginError, RunError
 from sslkit.studies.scores import scorable
 from sslkit.studies.significance import bootstrap_interval
 
@@ -59,7 +60,7 @@ class Result:
         return {
             "evaluation": self.evaluation,
             "data": self.data,
-            "split": "test",
+            "split": self.outcome.split,
             "features": self.features,
             "weights": self.weights,
             "metric": self.outcome.headline,
@@ -80,19 +81,37 @@ class Subject(NamedTuple):
 
 
 def subjects(
-    model: FrozenModel, features: Iterable[str], baselines: Iterable[str], untrained: FrozenModel | None
+    model: FrozenModel,
+    data: Data,
+    features: Iterable[str],
+    baselines: Iterable[str],
+    untrained: FrozenModel | None,
+    weights: str = "pretrained",
 ) -> list[Subject]:
     """Return everything that one evaluation measures.
 
     Called for all evaluations before the first runs, so that one pass over the images serves them all.
+
+    Args:
+        model: The weights.
+        data: What they will be measured on.
+        features: What to measure of them.
+        baselines: "pixels", "random".
+        untrained: The backbone before training.
+        weights: What to call the weights.
+
+    Raises:
+        RunError: The baseline "random" is asked for, and there is no untrained backbone.
     """
-    chosen = [Subject(name, "pretrained", model.measuring(name)) for name in features]
+    chosen = [Subject(name, weights, model.measuring(name, data)) for name in features]
     for baseline in baselines:
         if baseline == "pixels":
-            chosen.append(Subject("pixels", "none", model.measuring("pixels")))
-        elif untrained is not None:
+            chosen.append(Subject("pixels", "none", model.measuring("pixels", data)))
+        elif untrained is None:
+            raise RunError('baselines = ["random"] needs the backbone before training: give untrained=')
+        else:
             without_head = [name for name in features if name != "z"] or ["h"]
-            chosen += [Subject(name, "random", untrained.measuring(name)) for name in without_head]
+            chosen += [Subject(name, "random", untrained.measuring(name, data)) for name in without_head]
     return chosen
 
 
@@ -120,8 +139,8 @@ def evaluate(
     Returns:
         One result per evaluation, kind of features and seed.
     """
-    named = evaluations if isinstance(evaluations, Mapping) else {_name(e): e for e in evaluations}
-    chosen = subjects(model, features, baselines, untrained)
+    named = evaluations if isinstance(evaluations, Mapping) else _named(evaluations)
+    chosen = subjects(model, data, features, baselines, untrained)
     label = str(getattr(data, "name", type(data).__name__))
     return [
         measure(name, evaluation, label, data, subject, model.seed + repetition)
@@ -156,20 +175,26 @@ def measure(
     Raises:
         PluginError: The evaluation has changed the weights that it was lent.
     """
-    before = subject.model.digest()
+    before = subject.model.sums()
     notes = Notes(unfinished, identity)
     checkpoints = None if unfinished is None else unfinished / "checkpoints"
     outcome = evaluation(subject.model.lent(seed, notes, checkpoints), data)
-    if subject.model.digest() != before:
+    if subject.model.sums() != before:
         raise PluginError(f"{name} has changed the weights it was to measure; an evaluation that trains needs a copy")
     predictions = outcome.predictions
     known = scorable(outcome.headline, predictions)
     interval = bootstrap_interval(outcome.headline, predictions) if known else None
-    fingerprint = fingerprint_of(data.split("test"))
+    fingerprint = fingerprint_of(data.split(outcome.split))
     notes.discard()
     return Result(name, data_name, subject.features, subject.weights, outcome, seed, interval, fingerprint)
 
 
-def _name(evaluation: Evaluation) -> str:
-    # A factory returns a function of its own, `knn.<locals>.evaluate`: the factory's name is the one to show.
-    return str(getattr(evaluation, "__qualname__", type(evaluation).__name__)).partition(".")[0]
+def _named(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
+    """Return evaluations by name: `knn`, and a second one `knn 2`."""
+    named: dict[str, Evaluation] = {}
+    for evaluation in evaluations:
+        # A factory returns a function of its own, `knn.<locals>.evaluate`: the factory's name is the one to show.
+        name = str(getattr(evaluation, "__qualname__", type(evaluation).__name__)).partition(".")[0]
+        numbered = (f"{name} {number}" for number in itertools.count(2))
+        named[name if name not in named else next(title for title in numbered if title not in named)] = evaluation
+    return named

@@ -6,7 +6,6 @@ Called by `build`; its checks by `check`.
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +26,7 @@ class BuiltEvaluation:
 
     Attributes:
         index: Its number, from 0.
-        name: The component's name, numbered where a recipe has it twice for the same data.
+        name: The component's name.
         data_name: What the set is called, or else the data component's name.
     """
 
@@ -75,16 +74,16 @@ def build_evaluations(
             require_channels(measured.backbone, opened, size, choice.path)
         evaluation = built(plan.evaluation, recipe.seed)
         require_labels(evaluation, opened, plan.evaluation, choice)
-        check_evaluation(evaluation, plan, measured.backbone)
+        check_evaluation(evaluation, plan, measured.backbone, opened)
         data_name = str(getattr(opened, "name", choice.component.name))
-        taken = {known.name for known in evaluations if known.data_name == data_name}
-        title = _number_if_taken(plan.evaluation.component.name, taken)
-        evaluations.append(BuiltEvaluation(number, title, data_name, evaluation, opened, plan))
+        evaluations.append(BuiltEvaluation(number, plan.evaluation.component.name, data_name, evaluation, opened, plan))
+    if skipped and not evaluations and recipe.pretrain is None:
+        raise RunError(f"no data of any evaluation is there; the first: {next(iter(skipped.values()))}")
     return evaluations, skipped
 
 
-def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module) -> None:
-    """Ask an evaluation that knows whether it can measure this backbone.
+def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module, data: Data) -> None:
+    """Ask an evaluation that knows whether it can measure this backbone on these data.
 
     Raises:
         SslkitError: It cannot; names the recipe's table.
@@ -94,7 +93,7 @@ def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Mo
         return
     for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
         try:
-            check(backbone, measure)
+            check(backbone, measure, data)
         except SslkitError as error:
             error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
             raise
@@ -116,9 +115,3 @@ def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choi
         if data.num_classes is None or missing:
             how_many = "has none" if data.num_classes is None else f"lacks {missing:,} of its {split} split"
             raise RunError(f"{what} {how_many}: {advice}")
-
-
-def _number_if_taken(name: str, taken: set[str]) -> str:
-    """Return a name that no other evaluation of the same data has: `builtin.knn`, `builtin.knn 2`."""
-    numbered = (f"{name} {number}" for number in itertools.count(2))
-    return name if name not in taken else next(title for title in numbered if title not in taken)

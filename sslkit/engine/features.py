@@ -58,9 +58,7 @@ def embed_folder(model: FrozenModel, folder: str | Path) -> Embedding:
         DataError: There is no readable image.
     """
     dataset = _Folder(Path(folder))
-    if model.head is not None:
-        model.measuring("z")
-    found = _run(model, dataset, skip_bad=True)
+    found = _run(model, dataset, {"h"} if model.head is None else {"h", "z"}, skip_bad=True)
     if not found.kept:
         raise DataError(f"{one_line(folder)}: holds no readable image")
     z = found.values["z"].numpy() if model.head is not None else None
@@ -68,8 +66,8 @@ def embed_folder(model: FrozenModel, folder: str | Path) -> Embedding:
     return Embedding(paths, found.values["h"].numpy(), z, [str(bad) for bad in found.bad])
 
 
-def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the labels of a split and everything that the model is wanted to measure, in one pass over its images.
+def extract(model: FrozenModel, data: Data, split: str, wanted: set[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the labels of a split and every measure that is wanted, in one pass over its images.
 
     Raises:
         DataError: The split does not exist, is empty, or has an image that cannot be read; with
@@ -86,9 +84,9 @@ def extract(model: FrozenModel, data: Data, split: str) -> tuple[Tensor, dict[st
             for part in torch.split(table[rank() :: world_size()], BATCH)
         )
         labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
-        return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch) for batch in batches))[1]
+        return labels, _of_all_ranks(own, _concatenated(model.measure_all(batch, wanted) for batch in batches))[1]
     skip = getattr(data, "on_bad_image", "raise") == "replace"
-    found = _run(model, dataset, skip_bad=skip)
+    found = _run(model, dataset, wanted, skip_bad=skip)
     model.bad_images.add(split, found.bad, len(dataset), getattr(data, "max_bad_fraction", MAX_BAD_FRACTION))
     model.bad_images.add_damaged_metadata(split, found.damaged_metadata)
     model.bad_images.log_summary(split, len(dataset), "and are left out")
@@ -120,7 +118,9 @@ def fitted_batches(model: FrozenModel, data: Data, split: str) -> Iterator[tuple
                 yield part.images, part.labels
 
 
-def fitted_images(data: Data, split: str, size: int, positions: Sequence[int]) -> tuple[Tensor, Tensor]:
+def fitted_images(
+    data: Data, split: str, size: int, positions: Sequence[int], share: float = CENTRAL_SHARE
+) -> tuple[Tensor, Tensor]:
     """Return some images of a split, scaled and cropped as evaluations see them, read in this process.
 
     Args:
@@ -128,6 +128,7 @@ def fitted_images(data: Data, split: str, size: int, positions: Sequence[int]) -
         split: Of which split.
         size: Side S in pixels.
         positions: Which; those that cannot be read are left out.
+        share: Of the shorter side that is kept.
 
     Returns:
         uint8 [n, C, S, S], and their labels.
@@ -139,8 +140,8 @@ def fitted_images(data: Data, split: str, size: int, positions: Sequence[int]) -
     table = _table_of(data, split)
     if table is not None:
         labels = as_labels(getattr(dataset, "labels"))  # noqa: B009 - beside every table
-        return fit_tensors(table[list(positions)], size), labels[list(positions)]
-    fitted = _Fitted(dataset, size)
+        return fit_tensors(table[list(positions)], size, share), labels[list(positions)]
+    fitted = _Fitted(dataset, size, share)
     part = _Part.of([fitted[position] for position in positions])
     if not part.kept:
         raise DataError(f"the {split} split of {one_line(data)} holds no readable image")
@@ -242,7 +243,7 @@ def _require_good(part: _Part, *, skip_bad: bool) -> None:
         raise DataError(f'{part.bad[0]} (or leave such images out: on_bad_image = "replace")')
 
 
-def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
+def _run(model: FrozenModel, dataset: Dataset, wanted: set[str], *, skip_bad: bool) -> _Found:
     parts = _parts(model, dataset, range(rank(), len(dataset), world_size()))
     found = _Found([], [], [], {})
 
@@ -253,7 +254,7 @@ def _run(model: FrozenModel, dataset: Dataset, *, skip_bad: bool) -> _Found:
             found.bad.extend(part.bad)
             found.damaged_metadata.extend(part.damaged_metadata)
             if part.kept:
-                yield model.measure_all(part.images) | {"labels": part.labels}
+                yield model.measure_all(part.images, wanted) | {"labels": part.labels}
 
     with closing(parts):
         own = _concatenated(batches())

@@ -78,7 +78,7 @@ class FrozenModel(nn.Module):
         self.source: Path | None = None
         self.notes: MutableMapping[str, float] = {}
         self.checkpoints: Path | None = None
-        self.wanted: set[str] = {"h"}
+        self._wanted: dict[tuple[int, float], set[str]] = {}  # by data and crop
         self._normalise = None if normalisation is None else normalisation.on(self.device)
         # Kept with the data itself, so that another object can never take over its place.
         self._cache: dict[tuple[int, str, float], tuple[Data, Tensor, dict[str, Tensor]]] = {}
@@ -105,8 +105,12 @@ class FrozenModel(nn.Module):
         features: Tensor = self.backbone(images if self._normalise is None else self._normalise(images))
         return features
 
-    def measuring(self, measure: str) -> FrozenModel:
+    def measuring(self, measure: str, data: Data | None = None) -> FrozenModel:
         """Return the same weights, measured at "h", "z", "pixels" or a layer; extracted features are shared.
+
+        Args:
+            measure: What to measure.
+            data: What it will be measured on: then it is extracted in the same pass as others of these data.
 
         Raises:
             RunError: There is no such layer, or no head.
@@ -114,7 +118,8 @@ class FrozenModel(nn.Module):
         require_measurable(measure, self.backbone, self.head)
         other = copy.copy(self)
         other.measure = measure
-        self.wanted.add(measure)
+        if data is not None:
+            self._wanted.setdefault((id(data), self.central_share), set()).add(measure)
         return other
 
     def cropping(self, central_share: float) -> FrozenModel:
@@ -137,6 +142,11 @@ class FrozenModel(nn.Module):
         other.seed, other.notes, other.checkpoints = seed, {} if notes is None else notes, checkpoints
         return other
 
+    def sums(self) -> list[int]:
+        """Return an exact sum of each tensor's bits, buffers included: a quick look whether any has changed."""
+        modules = filter(None, (self.backbone, self.head))
+        return [_sum_of_bits(tensor) for module in modules for tensor in module.state_dict().values()]
+
     def digest(self) -> str:
         """Return what stays the same as long as no bit of the weights changes, buffers included."""
         total = hashlib.sha256()
@@ -149,14 +159,15 @@ class FrozenModel(nn.Module):
     def features(self, data: Data, split: str) -> Features:
         """Return the measured layer's features of a split.
 
-        Every layer that has been asked for by `measuring` is extracted in the same pass.
+        Everything that has been announced by `measuring` for these data is extracted in the same pass.
 
         Raises:
             DataError: The split does not exist or is empty.
         """
         key = (id(data), split, self.central_share)
         if key not in self._cache or self.measure not in self._cache[key][2]:
-            labels, values = extract(self, data, split)
+            announced = self._wanted.get((id(data), self.central_share), set())
+            labels, values = extract(self, data, split, announced | {self.measure})
             self._cache[key] = (data, labels, values)
         _, labels, values = self._cache[key]
         return Features(values[self.measure], labels)
@@ -177,10 +188,10 @@ class FrozenModel(nn.Module):
         return self._measures(images.to(self.device), {self.measure})[self.measure].float()
 
     @torch.inference_mode()
-    def measure_all(self, images: Tensor) -> dict[str, Tensor]:
-        """Return every wanted measure of uint8 images [N, C, S, S], float32 on the CPU."""
-        found = self._measures(images.to(self.device).float() / 255, self.wanted)
-        return {name: value.float().cpu() for name, value in found.items()}
+    def measure_all(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
+        """Return some measures of uint8 images [N, C, S, S], float32 on the CPU."""
+        found = self._measures(images.to(self.device).float() / 255, wanted)
+        return {name: value.float().cpu() for name, value in found.items() if name in wanted}
 
     def _measures(self, images: Tensor, wanted: set[str]) -> dict[str, Tensor]:
         """Return some measures of images in [0, 1].
@@ -201,6 +212,11 @@ class FrozenModel(nn.Module):
             if "z" in wanted and self.head is not None:
                 found["z"] = self.head(h)
         return found
+
+
+def _sum_of_bits(tensor: Tensor) -> int:
+    words = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    return int(tensor.detach().contiguous().flatten().view(words).sum(dtype=torch.int64))
 
 
 def require_measurable(measure: str, backbone: nn.Module, head: nn.Module | None) -> None:

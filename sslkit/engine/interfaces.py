@@ -238,11 +238,13 @@ class Outcome:
         headline: The name of the metric that stands for the evaluation.
         metrics: Metric name to value; accuracies are fractions.
         predictions: Arrays to keep beside the scores, one entry per test image: `predicted`, `label`, ...
+        split: What was scored.
     """
 
     headline: str
     metrics: dict[str, float]
     predictions: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    split: str = "test"
 
 
 class Features(NamedTuple):
@@ -297,7 +299,8 @@ class Pretrained(Protocol):
 
 Evaluation: TypeAlias = Callable[[Pretrained, Data], Outcome]
 """Optional attributes: `needs_labels = True` (see `needs_labels`): data without labels is refused before a run begins;
-`check(backbone, measure)`, which raises what the evaluation would raise for these weights, before a run begins."""
+`check(backbone, measure, data)`, which raises before a run begins what the evaluation would raise for these weights and
+data."""
 
 
 def needs_labels(evaluation: Evaluation) -> Evaluation:

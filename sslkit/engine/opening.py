@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sslkit.engine.continuation import require_nothing_new, require_same_recipe
+from sslkit.engine.weights import weights_sha256
+from sslkit.errors import RunError
 from sslkit.lock import locked
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.write import resolved_toml
@@ -63,6 +65,19 @@ def open_folder(recipe: Recipe, runs: Path, into: Path | None, held: ExitStack, 
         held.enter_context(locked(folder))
         require_same_recipe(recipe, folder)  # somebody may have begun another run there in the meantime
     return folder
+
+
+def require_same_weights(recipe: Recipe, folder: Path) -> None:
+    """Refuse to call an evaluation complete when the weights' file is another one now.
+
+    Raises:
+        RunError: It is.
+    """
+    summary = read_json(folder / "summary.json") or {}
+    if summary.get("weights_sha256") != weights_sha256(recipe):
+        raise RunError(
+            f"{folder} is complete, but {recipe.weights} has changed since; name another folder to evaluate it anew"
+        )
 
 
 def write_recipe(folder: Path, recipe: Recipe, derived: Mapping[str, Any], data_root: Path) -> None:

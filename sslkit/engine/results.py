@@ -6,6 +6,7 @@ need not do again, and the samples of views and features that the report shows. 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +22,7 @@ from sslkit.engine.centre_crop import fit_image
 from sslkit.engine.evaluate import Result
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Outcome
+from sslkit.images import BadImageError
 from sslkit.run_folder import read_json, write_json
 from sslkit.text import safe_text
 
@@ -45,9 +47,7 @@ def write_results(
     arrays = {
         f"{_prefix(result)}.{name}": array for result in results for name, array in result.outcome.predictions.items()
     }
-    temporary = folder / ".predictions.tmp.npz"
-    np.savez_compressed(temporary, **arrays)  # type: ignore[arg-type]
-    temporary.replace(folder / _PREDICTIONS)
+    write_arrays(folder / _PREDICTIONS, arrays)
     rows = [
         result.row()
         | {
@@ -61,6 +61,22 @@ def write_results(
     write_json(folder / _METRICS, {"identity": dict(identity), "class_names": names, "results": rows})
 
 
+def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays by name, so that a reader or a kill never sees half of the file."""
+    temporary = path.with_name(f".{path.stem}.tmp.npz")
+    np.savez_compressed(temporary, **arrays)
+    temporary.replace(path)
+
+
+def sample_digest(path: Path) -> str | None:
+    """Return of which weights a sample of features is; None if there is no whole one."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return str(arrays["weights"])
+    except (OSError, ValueError, LookupError, EOFError, BadZipFile):
+        return None
+
+
 def feature_sample(model: FrozenModel, untrained: FrozenModel | None, data: Data) -> dict[str, Any]:
     """Return a few features of the test images, for maps of them; those that evaluations have extracted.
 
@@ -69,7 +85,7 @@ def feature_sample(model: FrozenModel, untrained: FrozenModel | None, data: Data
         untrained: The backbone before training, if it was measured.
         data: Whose test images.
     """
-    values, labels = model.measuring("h").features(data, "test")
+    values, labels = model.measuring("h", data).features(data, "test")
     rows = torch.linspace(0, len(values) - 1, min(len(values), _SAMPLE)).long()
     arrays: dict[str, Any] = {"h": values[rows].half().numpy(), "label": labels[rows].numpy()}
     if model.head is not None:
@@ -90,12 +106,17 @@ def write_view_sample(folder: Path, pretraining: Pretraining) -> None:
     """
     source, stepper = pretraining.source, pretraining.stepper
     size = pretraining.view_shape[1]
-    indices = torch.linspace(0, len(source.dataset) - 1, _SHOWN_IMAGES).long().tolist()
-    views = sample_views(source, stepper.views, stepper.seed, indices)
-    images = torch.stack([fit_image(source.dataset[index][0], size) for index in indices]).float() / 255
+    fitted = {}
+    for index in torch.linspace(0, len(source.dataset) - 1, min(len(source.dataset), _SHOWN_IMAGES)).long().tolist():
+        with contextlib.suppress(BadImageError):  # what that means is for the policy to say
+            fitted[index] = fit_image(source.dataset[index][0], size)
+    if not fitted:
+        return
+    views = sample_views(source, stepper.views, stepper.seed, list(fitted))
+    images = torch.stack(list(fitted.values())).float() / 255
     shown = [images, *(nn.functional.interpolate(v, (size, size), mode="area") for v in views)]
     pixels = torch.stack(shown, dim=1).clamp(0, 1).mul(255).round().to(torch.uint8)
-    np.savez_compressed(folder / "views.npz", views=pixels.numpy())
+    write_arrays(folder / "views.npz", {"views": pixels.numpy()})
 
 
 def read_results(folder: Path, identity: Mapping[str, Any]) -> list[Result]:
@@ -118,14 +139,15 @@ def _prefix(result: Result) -> str:
 
 def _result(row: Mapping[str, Any], stored: Mapping[str, Any]) -> Result:
     prefix = f"{row['predictions']}."
-    predictions = {name.removeprefix(prefix): array for name, array in stored.items() if name.startswith(prefix)}
+    names = {name: name.removeprefix(prefix) for name in stored if name.startswith(prefix)}
+    predictions = {short: stored[name] for name, short in names.items() if "." not in short}  # not those of layer.0
     interval = None if row["interval"] is None else (row["interval"][0], row["interval"][1])
     return Result(
         row["evaluation"],
         row["data"],
         row["features"],
         row["weights"],
-        Outcome(row["metric"], row["metrics"], predictions),
+        Outcome(row["metric"], row["metrics"], predictions, row["split"]),
         row["seed"],
         interval,
         row["data_fingerprint"],

@@ -28,7 +28,7 @@ from sslkit.engine.environment import choose_device, note_environment, plugin_ve
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.log import collecting
-from sslkit.engine.opening import find_run, open_folder, write_recipe
+from sslkit.engine.opening import find_run, open_folder, require_same_weights, write_recipe
 from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
 from sslkit.engine.results import write_view_sample
@@ -36,6 +36,7 @@ from sslkit.engine.run_info import RunInfo, write_status
 from sslkit.engine.score import score
 from sslkit.engine.stops import Stopped, Stops
 from sslkit.engine.watch import STEP_SECONDS, Watch
+from sslkit.engine.weights import weights_sha256
 from sslkit.errors import RunError
 from sslkit.faults import fault
 from sslkit.recipe.plan import Recipe
@@ -117,6 +118,7 @@ def run(
     ):
         found = on_first(lambda: find_run(recipe, into, held, may_lack_data=skip_absent))
         if into is not None and found == "complete":
+            on_first(lambda: require_same_weights(recipe, into))
             return RunInfo(recipe.name, into, recipe, chosen, [], complete=True)
         root = None if data_root is None else Path(data_root)
         built = build(recipe, data_root=root, device=chosen, workers=workers, skip_absent=skip_absent)
@@ -173,7 +175,8 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         with contextlib.suppress(Exception):  # the first error is the one to see
             reason = "stopped at once" if isinstance(error, KeyboardInterrupt) else one_line(error)
             write_status(info, status, reason or type(error).__name__)
-            _write_report(info)
+            if rank() == 0 and not isinstance(error, KeyboardInterrupt):
+                _write_report(info)
         logger.info("%s: %s", status, reason or type(error).__name__)
         with contextlib.suppress(Exception):
             hooks.hook.sslkit_run_failed(error=error)
@@ -184,6 +187,7 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - started, 1),
         "skipped": built.skipped,
+        "weights_sha256": weights_sha256(info.recipe),
         "results": [result.row() for result in info.results],
     }
     if rank() == 0:

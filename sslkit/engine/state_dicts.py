@@ -53,10 +53,7 @@ class Match(NamedTuple):
 
 
 def load_weights(module: nn.Module, path: Path, *, partial: bool = False, advice: str = "") -> None:
-    """Load a file into a module; what matched, was missing or unknown goes to the log.
-
-    A wrapper's prefix, such as `module.` or `backbone.`, is taken off where it makes the names fit: one for all of
-    them. What the file holds outside of that prefix belongs to other modules and is left out.
+    """Load a file into a module; see `load_tables`.
 
     Args:
         module: The module.
@@ -65,11 +62,32 @@ def load_weights(module: nn.Module, path: Path, *, partial: bool = False, advice
         advice: What to do when they do not.
 
     Raises:
-        RunError: The file cannot be read without running code; tensors are missing, unknown or of another shape; with
-            `partial`, none fits.
+        RunError: The file cannot be read without running code, or as `load_tables`.
+    """
+    load_tables(module, dict(_tables(_read(path))), str(path), partial=partial, advice=advice)
+
+
+def load_tables(
+    module: nn.Module, tables: Mapping[str, StateDict], path: str, *, partial: bool = False, advice: str = ""
+) -> None:
+    """Load the table of tensors that fits best into a module; what matched, was missing or unknown goes to the log.
+
+    A wrapper's prefix, such as `module.` or `backbone.`, is taken off where it makes the names fit: one for all of
+    them. What the file holds outside of that prefix belongs to other modules and is left out.
+
+    Args:
+        module: The module.
+        tables: State dicts by their place in the file.
+        path: Where they come from, for messages.
+        partial: Load the tensors that fit; else all must fit.
+        advice: What to do when they do not.
+
+    Raises:
+        RunError: Tensors are missing, unknown or of another shape; with `partial`, none fits; or two tables fit equally
+            well.
     """
     own = module.state_dict()
-    match = matched(own, path)
+    match = _best(own, tables, path)
     place = f"{path}{f' [{one_line(match.table)}]' if match.table else ''}"
     counts = f"{len(match.tensors)} of {len(own)} tensors match"
     if match.prefix:
@@ -86,25 +104,28 @@ def load_weights(module: nn.Module, path: Path, *, partial: bool = False, advice
     module.load_state_dict(match.tensors, strict=False)
 
 
-def matched(own: StateDict, path: Path) -> Match:
-    """Return the best match between a module's tensors and those of a file.
-
-    Raises:
-        RunError: The file cannot be read, or two sets of its tensors fit equally well.
-    """
+def _best(own: StateDict, tables: Mapping[str, StateDict], path: str) -> Match:
+    """Return the best match between a module's tensors and those of some tables."""
     found = [
         _match(own, table, prefix, name)
-        for name, table in _tables(_read(path))
+        for name, table in tables.items()
         for prefix in sorted(_prefixes(table), key=len)
     ]
     if not found:
         raise RunError(f"{path}: holds no tensors by name; save a module's state_dict()")
     best = max(found, key=lambda match: len(match.tensors))  # the first of equals: the outer table, the shorter prefix
-    equal = [match for match in found if match.table == best.table and len(match.tensors) == len(best.tensors) > 0]
-    if len(equal) > 1:
-        prefixes = " and ".join(repr(match.prefix) for match in equal[:2])
-        raise RunError(f"{path}: tensors under {prefixes} fit equally well; save only those that are meant")
+    for other in found:
+        if other is not best and len(other.tensors) == len(best.tensors) > 0 and _differ(best.tensors, other.tensors):
+            names = " and ".join(one_line(f"{match.table} {match.prefix}".strip()) for match in (best, other))
+            raise RunError(
+                f"{path}: two sets of its tensors fit equally well, {names}; save the one that is meant: "
+                "torch.save(torch.load(path, weights_only=True)[...], ...)"
+            )
     return best
+
+
+def _differ(first: StateDict, second: StateDict) -> bool:
+    return first.keys() != second.keys() or any(not torch.equal(first[name], second[name]) for name in first)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -155,7 +176,7 @@ def _read(path: Path) -> Any:
         return read_tensors(path)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, AttributeError, KeyError) as error:
+    except Exception as error:  # a parser that raises whatever a damaged file leads it to
         if isinstance(error, pickle.UnpicklingError) and "weights_only" in str(error).lower():
             raise RunError(
                 f"{path}: holds Python objects beside tensors, which could run code, so it is not loaded; where the "

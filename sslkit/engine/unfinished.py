@@ -6,12 +6,14 @@ earlier attempt at the same thing. Called by `run`; evaluations see them as `Pre
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Final
 
 from sslkit.engine.distributed import on_first, rank
+from sslkit.errors import RunError
 from sslkit.run_folder import read_json, write_json
 
 _FILE: Final = "notes.json"
@@ -60,9 +62,10 @@ class Notes(MutableMapping[str, float]):
 
     def _read(self) -> dict[str, float]:
         assert self._folder is not None
-        known = read_json(self._folder / _FILE) or {}
-        if known.get("identity") == self._identity:
-            return {str(name): float(value) for name, value in known["notes"].items()}
+        with contextlib.suppress(RunError, LookupError, AttributeError, TypeError, ValueError):
+            known = read_json(self._folder / _FILE) or {}
+            if known.get("identity") == self._identity:
+                return {str(name): float(value) for name, value in known["notes"].items()}
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._write()

@@ -13,13 +13,22 @@ from typing import Any, Final
 
 from torch import nn
 
-from sslkit.engine.artifact import has_card, normalisation_of, read_artifact, read_card, rebuilt_backbone, weights_path
+from sslkit.engine.artifact import (
+    has_card,
+    normalisation_of,
+    read_artifact,
+    read_card,
+    rebuilt_backbone,
+    says_which,
+    weights_path,
+)
+from sslkit.engine.checkpoint import file_sha256
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Normalisation
-from sslkit.engine.state_dicts import load_weights
+from sslkit.engine.state_dicts import load_tables, load_weights
 from sslkit.errors import RunError
+from sslkit.recipe.plan import Recipe
 from sslkit.registry.discover import Registry
-from sslkit.text import one_line
 
 RANDOM: Final = "random"
 TIMM: Final = "timm:"
@@ -42,7 +51,8 @@ def load_backbone(
     Args:
         weights: A run's folder or its `backbone.safetensors`; any other safetensors or torch file that holds a state
             dict, which needs `backbone`; "timm:NAME" for a model that timm offers with weights, or a folder that timm
-            or a Hugging Face exporter wrote; "random" for `backbone` as it is.
+            or a Hugging Face exporter wrote; "random" for `backbone` as it is. Of a run whose backbone came from a
+            plugin file, the copy in its folder is run.
         backbone: The module that the weights belong to. Not needed where they say it themselves.
         normalisation: What the backbone was trained with, where the weights do not say.
         input_size: Side of the images it is fed, pixels, where the weights do not say.
@@ -106,11 +116,7 @@ def load_into(backbone: nn.Module, weights: str | Path, *, partial: bool = False
     if (name := timm_name(weights)) is None:
         load_weights(backbone, weights_path(Path(weights)), partial=partial, advice=advice)
         return
-    given = _timm(name).state_dict()
-    try:
-        backbone.load_state_dict(given, strict=not partial)
-    except RuntimeError as error:
-        raise RunError(f"{weights} does not fit: {one_line(error, 300)}{advice}") from None
+    load_tables(backbone, {"": _timm(name).state_dict()}, str(weights), partial=partial, advice=advice)
 
 
 def normalisation_of_weights(weights: str | Path) -> tuple[bool, Normalisation | None]:
@@ -126,10 +132,17 @@ def untrained_like(weights: str | Path) -> nn.Module | None:
     if (name := timm_name(weights)) is not None:
         spec: Any = _timm(name).timm
         return _built("builtin.timm", model=spec["model"], timm_options=spec["options"])
-    path = Path(weights)
-    if str(weights) == RANDOM or not has_card(weights_path(path)):
+    if str(weights) == RANDOM:
         return None
-    return rebuilt_backbone(weights_path(path))
+    path = weights_path(Path(weights))
+    return rebuilt_backbone(path) if has_card(path) and says_which(read_card(path)) else None
+
+
+def weights_sha256(recipe: Recipe) -> str | None:
+    """Return the hash of the file that a recipe evaluates; None if it names no file."""
+    if recipe.weights is None or recipe.weights == RANDOM or timm_name(recipe.weights) is not None:
+        return None
+    return file_sha256(weights_path(Path(recipe.weights)))
 
 
 def timm_name(weights: str | Path) -> str | None:

@@ -15,7 +15,8 @@ from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import resolve
 from sslkit.text import one_line
 
-_CARD = "backbone.json"  # beside weights that say themselves what they belong to
+# What weights are called, and what lies beside them, where they say themselves which backbone they belong to.
+_WEIGHTS, _CARD, _TIMM = "backbone.safetensors", "backbone.json", "config.json"
 
 
 def load_evaluation(path: str | Path, weights: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -56,7 +57,7 @@ def _lend(pretrain: dict[str, Any], tree: dict[str, Any]) -> None:
 
 
 def _say_themselves(weights: str) -> bool:
-    if weights.startswith("timm:"):
-        return True
     path = Path(weights)
-    return ((path if path.is_dir() else path.parent) / _CARD).exists()
+    if path.is_dir():
+        return any((path / name).exists() for name in (_CARD, _TIMM))
+    return weights.startswith("timm:") or (path.name == _WEIGHTS and path.with_name(_CARD).exists())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from sslkit.errors import RunError
 from sslkit.run_folder import read_json
-from sslkit.studies.recipes import last_part, leaves
+from sslkit.studies.settings import differing, in_words, options_of
+from sslkit.studies.wording import measured
 from sslkit.text import one_line
 
 _MARKS: Final = ("resolved.toml", "recipe.toml", "summary.json", "status.json")  # a folder with one of them is a run
-_MEASURED: Final = ("features", "baselines", "num_seeds")  # of one `[[evaluate]]` table, rows by rows
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Score:
         seed: Of the evaluation.
         split: Of the data.
         index: Number of the recipe's `[[evaluate]]` table; -1 if unknown.
+        options: Of that table and its data; empty if unknown.
         setting: Options in which this evaluation differs from others of the same name and data in its run.
+        is_baseline: Not what the run is about, but something to see it against.
         fingerprint: Of the test data, "" if unknown.
         metrics: All metrics of the evaluation.
         file: Holds the predictions, if there are any.
@@ -60,7 +62,9 @@ class Score:
     seed: int = 0
     split: str = "test"
     index: int = -1
+    options: Mapping[str, Any] = field(default_factory=dict)
     setting: str = ""
+    is_baseline: bool = False
     fingerprint: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     file: Path | None = None
@@ -69,15 +73,17 @@ class Score:
     @property
     def measured(self) -> str:
         """What is measured, in a few words."""
-        if self.features == "pixels":
-            return "raw pixels"
-        return self.features if self.weights == "pretrained" else f"{self.features}, {self.weights} backbone"
+        return measured(self.features, self.weights)
+
+    @property
+    def evaluated(self) -> str:
+        """Evaluation and its setting."""
+        return f"{self.evaluation} ({self.setting})" if self.setting else self.evaluation
 
     @property
     def title(self) -> str:
         """Evaluation, data and what is measured, on one line."""
-        setting = f" ({self.setting})" if self.setting else ""
-        return f"{self.evaluation}{setting} on {self.data}, {self.measured}"
+        return f"{self.evaluated} on {self.data}, {self.measured}"
 
     @property
     def what(self) -> tuple[str, str, str, str, str, str, str]:
@@ -175,6 +181,7 @@ def _read_run(folder: Path) -> Run:
             scores += _scores(results, path, _number(path.parent), path.with_name("predictions.npz"), problems)
     if not paths:
         scores += _scores(summary.get("results", ()), folder / "summary.json", -1, None, problems)
+    scores = [_placed(score, recipe) for score in scores]
     lineage, name, seed, seconds = card.get("lineage"), recipe.get("name"), recipe.get("seed"), summary.get("seconds")
     return Run(
         folder,
@@ -244,34 +251,33 @@ def _score(row: Mapping[str, Any], index: int, file: Path | None) -> Score:
     )
 
 
+def _placed(score: Score, recipe: Mapping[str, Any]) -> Score:
+    """Add what only the recipe knows of a score: a recipe that evaluates random weights is about them."""
+    of_random = recipe.get("weights") == "random" and "pretrain" not in recipe
+    own = ("pretrained", "random") if of_random else ("pretrained",)
+    return replace(score, options=options_of(recipe, score.index), is_baseline=score.weights not in own)
+
+
 def _with_settings(runs: Sequence[Run]) -> list[Run]:
     """Say of each score by which options it differs from others of the same evaluation and data in a run."""
     telling: dict[tuple[str, str], set[str]] = {}
     for run in runs:
-        tables: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
+        tables: dict[tuple[str, str], dict[int, Mapping[str, Any]]] = {}
         for score in run.scores:
-            tables.setdefault((score.evaluation, score.data), {})[score.index] = _options(run, score)
+            tables.setdefault((score.evaluation, score.data), {})[score.index] = score.options
         for key, by_index in tables.items():
-            names = {name for options in by_index.values() for name in options}
-            differ = {name for name in names if len({repr(options.get(name)) for options in by_index.values()}) > 1}
-            telling.setdefault(key, set()).update(differ)
-    return [replace(run, scores=tuple(_with_setting(run, score, telling) for score in run.scores)) for run in runs]
+            telling.setdefault(key, set()).update(differing(by_index.values()))
+    return [replace(run, scores=tuple(_told_apart(run.scores, telling))) for run in runs]
 
 
-def _with_setting(run: Run, score: Score, telling: Mapping[tuple[str, str], set[str]]) -> Score:
-    options = _options(run, score)
-    words = [
-        str(options[name]) if name.startswith("data.") and isinstance(options[name], str) else
-        f"{name.removeprefix('data.')}={options[name]}"
-        for name in sorted(telling[score.evaluation, score.data]) if name in options
-    ]  # fmt: skip
-    return replace(score, setting=", ".join(words))
-
-
-def _options(run: Run, score: Score) -> dict[str, Any]:
-    """Return the options of a score's `[[evaluate]]` table, of folders the last part."""
-    tables = run.recipe.get("evaluate")
-    if not isinstance(tables, list) or not 0 <= score.index < len(tables):
-        return {}
-    options = leaves(tables[score.index])
-    return {key: last_part(key, options[key]) for key in options if not key.startswith(_MEASURED)}
+def _told_apart(scores: Iterable[Score], telling: Mapping[tuple[str, str], set[str]]) -> Iterator[Score]:
+    """Give the scores of a run their settings; equal tables, of which there need be only one, are counted."""
+    tables: dict[tuple[str, ...], list[int]] = {}
+    for score in scores:
+        setting = in_words(score.options, telling[score.evaluation, score.data])
+        found = replace(score, setting=setting)
+        alike = tables.setdefault(found.what, [])
+        if score.index not in alike:
+            alike.append(score.index)
+        number = alike.index(score.index) + 1
+        yield found if number == 1 else replace(score, setting=f"{setting}, no. {number}".removeprefix(", "))

@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import Any, Final
 
 from sslkit.page import escape
-from sslkit.studies.report_scores import METRICS, interval_text, shown
+from sslkit.studies.report_scores import METRICS, interval_text
 from sslkit.studies.rows import Row
 from sslkit.studies.run_files import RunFiles, table_of
+from sslkit.studies.wording import shown_value
 from sslkit.text import duration, one_line
 
 _MARKS: Final[Mapping[str, str]] = {
@@ -68,10 +69,10 @@ def date_of(files: RunFiles) -> str:
 
 
 def tiles(rows: Sequence[Row]) -> str:
-    """Return the scores of the pretrained backbone in large letters, the first of each evaluation."""
+    """Return the scores of what the run is about in large letters, the first of each evaluation."""
     first: dict[tuple[str, str, str], Row] = {}
     for row in rows:
-        if (score := row.score) is not None and score.weights == "pretrained" and row.value is not None:
+        if (score := row.score) is not None and not score.is_baseline and row.value is not None:
             first.setdefault((score.evaluation, score.setting, score.data), row)
     return f'<div class="tiles">{"".join(map(_tile, list(first.values())[:_MOST_TILES]))}</div>' if first else ""
 
@@ -80,9 +81,9 @@ def _tile(row: Row) -> str:
     score = row.score
     assert score is not None
     sure = f" <small>{escape(interval_text(row))}</small>"
-    what = f"{METRICS.get(score.metric, score.metric)} of {score.features}: {score.evaluation} on {score.data}"
+    what = f"{METRICS.get(score.metric, score.metric)} of {score.features}: {score.evaluated} on {score.data}"
     return (
-        f'<div class="tile"><b>{escape(shown(score.metric, row.value))}{sure}</b>'
+        f'<div class="tile"><b>{escape(shown_value(score.metric, row.value))}{sure}</b>'
         f'<span class="quiet">{escape(what)}</span></div>'
     )
 

@@ -145,10 +145,10 @@ def _scores(groups: Sequence[Group]) -> Iterator[str]:
 
 
 def _classes(files: RunFiles, groups: Sequence[Group]) -> Iterator[str]:
-    """Yield the classes of the first score of the pretrained backbone in each group; all but the first folded away."""
+    """Yield the classes of the first score in each group that is no baseline; all but the first folded away."""
     opened = " open"
     for group in groups:
-        row = next((row for row in group.rows if row.score and row.score.weights == "pretrained"), group.rows[0])
+        row = next((row for row in group.rows if row.score and not row.score.is_baseline), group.rows[0])
         score = row.score
         assert score is not None
         html = classes_of(files.predictions(score), files.class_names(score))

@@ -17,13 +17,14 @@ from sslkit.page import Html, escape, table
 from sslkit.studies.charts import Axis, legend, short
 from sslkit.studies.collect import Score
 from sslkit.studies.rows import Row
-from sslkit.studies.scores import NEEDS
 from sslkit.studies.tracks import Reference, scale, track
+from sslkit.studies.wording import is_fraction, shown_interval, shown_number, shown_value
 
 METRICS: Final[Mapping[str, str]] = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
     "mean_per_class": "mean accuracy per class",
+    "mean_accuracy": "mean accuracy over what is named",
     "voc_map": "mean average precision (VOC 2007, 11 points)",
     "rankme": "RankMe, an effective number of dimensions",
 }
@@ -75,8 +76,7 @@ class Group:
     @property
     def title(self) -> str:
         """Evaluation, its setting, and data."""
-        setting = f" ({self.score.setting})" if self.score.setting else ""
-        return f"{self.score.evaluation}{setting} on {self.score.data}"
+        return f"{self.score.evaluated} on {self.score.data}"
 
 
 def grouped(rows: Iterable[Row], predictions: Callable[[Row], Mapping[str, NDArray[Any]]]) -> list[Group]:
@@ -119,29 +119,14 @@ def chance(metric: str, label: NDArray[Any] | None) -> float | None:
     return None if few is None else float(counts[:few].sum() / counts.sum())
 
 
-def is_fraction(metric: str) -> bool:
-    """Tell whether a metric is a fraction, to be shown in percent."""
-    return metric in NEEDS or metric.endswith("top1")
-
-
-def shown(metric: str, value: float | None) -> str:
-    """Return a value for people: `61.2 %`, or four digits of what is no fraction."""
-    if value is None:
-        return "not a number"
-    return f"{100 * value:.1f} %" if is_fraction(metric) else f"{value:.4g}"
-
-
 def interval_text(row: Row) -> str:
     """Return how sure a row's value is: an interval, the deviation between seeds, or nothing."""
     score = row.score
     if score is None:
         return ""
-    scale, digits = (100, ".1f") if is_fraction(score.metric) else (1, ".4g")
     if row.deviation is not None:
-        return f"± {scale * row.deviation:{digits}}, {row.seeds} seeds"
-    if row.interval is not None:
-        return f"{scale * row.interval[0]:{digits}} to {scale * row.interval[1]:{digits}}"
-    return ""
+        return f"± {shown_number(score.metric, row.deviation)}, {row.seeds} seeds"
+    return shown_interval(score.metric, row.interval)
 
 
 def scores_table(group: Group, *, label: Callable[[Row], str] | None = None) -> str:
@@ -159,20 +144,20 @@ def scores_table(group: Group, *, label: Callable[[Row], str] | None = None) -> 
         assert row.score is not None
         name = label(row) if label else row.score.measured
         sure = interval_text(row)
-        number = shown(metric, row.value)
+        number = shown_value(metric, row.value)
         words = ", ".join(filter(None, [f"{name}: {number}", sure]))
         plot = "" if row.value is None else track(
             row.value, words, low=low, high=high, interval=_bar(row), references=references,
-            baseline=row.score.weights != "pretrained",
+            baseline=row.score.is_baseline,
         )  # fmt: skip
         behind = f' <span class="quiet">{escape(sure)}</span>' if sure else ""
         lines.append(
             f'<tr><th scope="row">{escape(name)}</th><td class="plot">{plot}</td>'
             f'<td class="value"><b>{escape(number)}</b>{behind}</td></tr>'
         )
-    ticks = [shown(metric, value).replace(".0 %", " %") for value in np.linspace(low, high, 3)]
+    ticks = [shown_value(metric, value).replace(".00 %", " %") for value in np.linspace(low, high, 3)]
     lines.append(f'<tr class="scale" aria-hidden="true"><td></td><td class="plot">{scale(ticks)}</td><td></td></tr>')
-    names = [(_line(reference), f"{reference.name}: {shown(metric, reference.value)}") for reference in references]
+    names = [(_line(reference), f"{reference.name}: {shown_value(metric, reference.value)}") for reference in references]
     return f'<table class="scores">{"".join(lines)}</table>{legend(names) if names else ""}'
 
 
@@ -196,7 +181,7 @@ def _references(group: Group) -> Iterator[Reference]:
     for row in group.rows:
         if row.score is None or row.value is None or not math.isfinite(row.value):
             continue
-        if row.score.weights == "random":
+        if row.score.weights == "random" and row.score.is_baseline:
             yield Reference("random backbone", row.value, _DASHES["random"])
         elif row.score.features == "pixels":
             yield Reference("raw pixels", row.value, _DASHES["pixels"])
@@ -238,4 +223,4 @@ def all_numbers(group: Group) -> str:
 def _number(name: str, value: Any) -> str | Html:
     if not isinstance(value, int | float):
         return ""
-    return Html(escape(shown(name, value) if is_fraction(name) else short(float(f"{value:.6g}"))))
+    return Html(escape(shown_value(name, value) if is_fraction(name) else short(float(f"{value:.6g}"))))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from sslkit.recipe.merge import names_no_path
 from sslkit.studies.collect import Run, Score, is_run, read_runs
 from sslkit.studies.recipes import what_leaves
-from sslkit.studies.scores import NEEDS
 from sslkit.studies.significance import mean_and_deviation
 
 _WEIGHTS: Final = ("weights", "pretrain.weights")
@@ -52,8 +52,8 @@ def gathered(runs: Sequence[Run], *, each: bool = False) -> list[Row]:
 
     Scores are averaged over runs with different seeds that have all else in common: recipe, pretraining images, test
     images. The seeds may be those of the runs that the weights come from. Within a run several evaluation seeds are
-    averaged first; of a single run they are what varies. If a seed was run twice, its later folder counts: a repetition
-    is no second sample.
+    averaged first; of a single run they are what varies. If a seed was run twice, its last finished folder counts, or
+    its last one if none is: a repetition is no second sample.
 
     Args:
         runs: In the order in which they are to appear.
@@ -62,38 +62,10 @@ def gathered(runs: Sequence[Run], *, each: bool = False) -> list[Row]:
     groups: dict[Hashable, dict[Hashable, Run]] = {}
     for run in runs:
         identity, seeds = _lineage(run) if run.recipe and run.scores and not each else (run.folder.resolve(), None)
-        groups.setdefault(identity, {})[seeds] = run
+        group = groups.setdefault(identity, {})
+        if seeds not in group or run.status == "finished" or group[seeds].status != "finished":
+            group[seeds] = run
     return [row for group in groups.values() for row in _rows([*group.values()], each=each)]
-
-
-def shown_value(metric: str, value: float | None, deviation: float | None = None) -> str:
-    """Return a value for people: percent for what is a fraction, four digits for anything else.
-
-    Args:
-        metric: Tells whether it is a fraction.
-        value: To show.
-        deviation: Put behind a plus-minus sign.
-    """
-    if value is None:
-        return "not a number"
-    scale, digits = (100, ".2f") if metric in NEEDS else (1, ".4g")
-    text = f"{scale * value:{digits}}"
-    if deviation is not None:
-        text += f" ± {scale * deviation:{digits}}"
-    return f"{text} %" if metric in NEEDS else text
-
-
-def shown_interval(metric: str, interval: tuple[float, float] | None) -> str:
-    """Return an interval for people, in the unit of `shown_value`.
-
-    Args:
-        metric: Tells whether it is of fractions.
-        interval: Lowest and highest; None is an empty text.
-    """
-    if interval is None:
-        return ""
-    scale, digits = (100, ".2f") if metric in NEEDS else (1, ".4g")
-    return " to ".join(f"{scale * bound:{digits}}" for bound in interval)
 
 
 def _lineage(run: Run, depth: int = 0) -> tuple[Hashable, tuple[Hashable, ...]]:
@@ -110,6 +82,8 @@ def _lineage(run: Run, depth: int = 0) -> tuple[Hashable, tuple[Hashable, ...]]:
 
 def _run_of(weights: Any) -> Run | None:
     """Return the run that wrote some weights, if its folder is there."""
+    if names_no_path(str(weights)):
+        return None
     path = Path(str(weights))
     folder = path if path.is_dir() else path.parent
     return read_runs([folder])[0] if is_run(folder) else None

@@ -1,4 +1,4 @@
-"""Scores from predictions: accuracy, mean accuracy per class, and the mean average precision of VOC 2007.
+"""Scores from predictions: accuracies, their means over classes or targets, average precision as in VOC 2007.
 
 Enters: predictions of one evaluation, one entry per test image, as `predictions.npz` holds them. Leaves: fractions.
 Called by evaluations, which thereby all mean the same by a metric, and by whatever recomputes a score from its file.
@@ -16,12 +16,14 @@ from sslkit.errors import DataError
 
 Predictions = Mapping[str, NDArray[Any]]
 
-# The metrics that follow from stored predictions, and what each needs.
+# The metrics that follow from stored predictions, all of them fractions, and what each needs; of every target, if one
+# names several things of an image.
 NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "top1": ("predicted", "label"),
     "top5": ("top5",),
     "mean_per_class": ("predicted", "label"),
     "voc_map": ("scores", "label"),
+    "mean_accuracy": ("predicted_TARGET", "label_TARGET"),
 }
 
 _RECALLS: Final = np.arange(11)  # in tenths. Source: VOC 2007 development kit, VOCevaldet.m: 0, 0.1, ..., 1
@@ -108,12 +110,12 @@ def correct(metric: str, predictions: Predictions) -> NDArray[Any]:
     """Return what each test image adds to a score: [n], and their mean is the score.
 
     For `top1` and `top5` whether the image was right, as booleans. For `mean_per_class` right or wrong, weighted so
-    that every class counts alike. Images add nothing to average precision one by one, so for `voc_map` the paper tests
+    that every class counts alike. For `mean_accuracy` the fraction of targets that were named rightly. Images add nothing to average precision one by one, so for `voc_map` the paper tests
     accuracy: how many of the image's classes have a score of the right sign (above 0 is present), weighted so that the
     mean is the fraction of all entries that are not difficult.
 
     Args:
-        metric: "top1", "top5", "mean_per_class" or "voc_map".
+        metric: "top1", "top5", "mean_per_class", "mean_accuracy" or "voc_map".
         predictions: As the evaluation stored them.
 
     Raises:
@@ -124,6 +126,10 @@ def correct(metric: str, predictions: Predictions) -> NDArray[Any]:
     _require(metric, predictions)
     if metric == "top5":
         return np.asarray(predictions["top5"], dtype=bool)
+    if metric == "mean_accuracy":
+        names = _needed(metric, predictions)
+        pairs = zip(names[::2], names[1::2], strict=True)
+        return np.asarray(np.mean([predictions[named] == predictions[true] for named, true in pairs], axis=0))
     label = np.asarray(predictions["label"])
     if metric == "voc_map":
         counted = label >= 0
@@ -140,7 +146,7 @@ def score(metric: str, predictions: Predictions) -> float:
     """Recompute a score from stored predictions.
 
     Args:
-        metric: "top1", "top5", "mean_per_class" or "voc_map".
+        metric: "top1", "top5", "mean_per_class", "mean_accuracy" or "voc_map".
         predictions: As the evaluation stored them.
 
     Raises:
@@ -159,16 +165,39 @@ def scorable(metric: str, predictions: Predictions) -> bool:
         metric: Any metric's name.
         predictions: As the evaluation stored them.
     """
-    return metric in NEEDS and set(NEEDS[metric]) <= set(predictions) and len(predictions[NEEDS[metric][0]]) > 0
+    try:
+        _require(metric, predictions)
+    except DataError:
+        return False
+    return True
+
+
+def labels_of(predictions: Predictions) -> Predictions:
+    """Return what is true of the images, by the names of its arrays: `label`, or that of each target.
+
+    Args:
+        predictions: As the evaluation stored them.
+    """
+    return {name: array for name, array in predictions.items() if name.startswith("label")}
+
+
+def _needed(metric: str, predictions: Predictions) -> tuple[str, ...]:
+    """Return the arrays that a metric needs."""
+    if metric != "mean_accuracy":
+        return NEEDS[metric]
+    parts = (name.partition("_") for name in sorted(predictions))
+    targets = dict.fromkeys(target for word, _, target in parts if word in ("predicted", "label") and target)
+    return tuple(name.replace("TARGET", target) for target in targets or ["TARGET"] for name in NEEDS[metric])
 
 
 def _require(metric: str, predictions: Predictions) -> None:
     if metric not in NEEDS:
         raise DataError(f"{metric}: is no score of predictions; these are: {', '.join(NEEDS)}")
-    if missing := [name for name in NEEDS[metric] if name not in predictions]:
+    names = _needed(metric, predictions)
+    if missing := [name for name in names if name not in predictions]:
         raise DataError(f"{metric}: needs the predictions' {' and '.join(missing)}, which the evaluation did not store")
-    amounts = {len(predictions[name]) for name in NEEDS[metric]}
+    amounts = {len(predictions[name]) for name in names}
     if amounts == {0}:
         raise DataError(f"{metric}: there is no test image")
     if len(amounts) > 1:
-        raise DataError(f"{metric}: the predictions' {' and '.join(NEEDS[metric])} are of different lengths")
+        raise DataError(f"{metric}: the predictions' {' and '.join(names)} are of different lengths")

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from sslkit.studies.rows import Row, shown_interval, shown_value
+from sslkit.studies.rows import Row
+from sslkit.studies.wording import shown_interval, shown_value
 from sslkit.text import one_line
 
 _HEADINGS: Final = ("run", "folder", "status", "what", "metric", "score", "95 % interval", "n")

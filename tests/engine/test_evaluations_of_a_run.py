@@ -192,7 +192,7 @@ def test_the_evaluate_command_gives_the_scores_of_the_run(asked, tmp_path):
 def test_random_weights_need_a_backbone_only(asked, tmp_path):
     path = asked(COUNTED.replace("['h', 'z']", "['h']").replace("['random']", "[]"))
     info = run(load_evaluation(path, "random", ["backbone.input_size=16"]), into=tmp_path / "run")
-    assert [result.weights for result in info.results] == ["pretrained", "pretrained"]
+    assert [result.weights for result in info.results] == ["random", "random"]
 
 
 def test_samples_for_the_report_are_written(asked, tmp_path):
@@ -213,3 +213,86 @@ def test_features_do_not_depend_on_the_batch(asked, tmp_path):
     whole = model.embed(images)
     for size in (1, 7):
         assert torch.allclose(torch.cat([model.embed(part) for part in images.split(size)]), whole, atol=1e-5)
+
+
+ONE = "[[evaluate]]\nname = 'local.counted'\n"
+
+
+def test_an_evaluation_of_other_weights_is_not_called_complete(asked, tmp_path):
+    path = asked(ONE)
+    for name, seed in (("a", 0), ("b", 1)):
+        run(path, into=tmp_path / name, overrides=[f"seed={seed}"])
+    first = load_evaluation(path, str(tmp_path / "a"))
+    run(first, into=tmp_path / "scores")
+    assert run(first, into=tmp_path / "scores").complete
+    for other in (
+        load_evaluation(path, str(tmp_path / "b")),
+        load_evaluation(path, str(tmp_path / "a"), ["seed=9"]),
+    ):
+        with pytest.raises(RunError, match=r"is complete, but (weights|seed) was"):
+            run(other, into=tmp_path / "scores")
+    for name in ("backbone.safetensors", "backbone.json"):
+        (tmp_path / "a" / name).write_bytes((tmp_path / "b" / name).read_bytes())
+    with pytest.raises(RunError, match=r"a has changed since"):
+        run(first, into=tmp_path / "scores")
+
+
+def test_results_of_another_input_size_or_plugin_file_are_not_taken(asked, tmp_path):
+    path = asked(ONE + ONE)
+    overrides = ["evaluate.0.baselines=[]"]
+
+    def stopped(size):
+        recipe = load_evaluation(path, "random", [f"backbone.input_size={size}", *overrides])
+        with pytest.raises(Stopped):
+            run(recipe, into=tmp_path / "run", watchers=[StopDuringEvaluation(1)])
+
+    stopped(16)
+    assert len(calls(tmp_path)) == 1
+    stopped(16)
+    assert len(calls(tmp_path)) == 1
+    stopped(8)
+    assert len(calls(tmp_path)) == 2
+    with (tmp_path / "probes.py").open("a") as file:
+        file.write("# changed\n")
+    stopped(8)
+    assert len(calls(tmp_path)) == 3
+
+
+def test_results_that_were_there_are_kept_when_more_is_asked_for(asked, tmp_path):
+    path = asked(COUNTED.replace("num_seeds = 2\n", ""))
+    with pytest.raises(Stopped):
+        run(path, into=tmp_path / "run", watchers=[StopDuringEvaluation(2)])  # h and z of seed 0
+    with pytest.raises(Stopped):
+        run(path, into=tmp_path / "run", overrides=["evaluate.0.num_seeds=3"], watchers=[StopDuringEvaluation(2)])
+    before = len(calls(tmp_path))
+    run(path, into=tmp_path / "run", overrides=["evaluate.0.num_seeds=3"])
+    assert before == 3
+    assert len(calls(tmp_path)) == 9  # three features, three seeds: each once
+    assert not list((tmp_path / "run" / "evaluate").glob("*/unfinished*"))
+
+
+def test_nothing_of_all_that_was_asked_for_is_no_success(asked, tmp_path):
+    absent = "[[evaluate]]\nname = 'local.counted'\ndata = {name = 'builtin.transfer_sets', dataset = 'dtd'}\n"
+    recipe = load_evaluation(asked(absent), "random", ["backbone.input_size=16"])
+    with pytest.raises(RunError, match="no data of any evaluation is there"):
+        run(recipe, into=tmp_path / "run", data_root=tmp_path, skip_absent=True)
+
+
+def test_an_image_that_cannot_be_read_spoils_no_sample_of_views(asked, tmp_path, photographs):
+    (photographs / "train" / "0.png").write_bytes(b"broken")
+    path = asked("")
+    text = path.read_text()
+    shapes = text[text.index("[pretrain.data]") : text.index("[pretrain.views]")]
+    data = f"[pretrain.data]\nname = 'builtin.image_folder'\nfolder = '{photographs / 'train'}'\nlabels = 'none'\n"
+    data += "on_bad_image = 'replace'\nmax_bad_fraction = 0.5\n"
+    path.write_text(text.replace(shapes, data))
+    run(path, into=tmp_path / "run", overrides=["pretrain.batch_size=2"], workers=0)
+    with np.load(tmp_path / "run" / "views.npz") as arrays:
+        assert arrays["views"].shape[0] == 2
+
+
+def test_two_tables_of_one_evaluation_share_its_name_and_not_its_place(asked, tmp_path):
+    run(asked(ONE + ONE + "add = 1.0\n"), into=tmp_path / "run")
+    rows = json.loads((tmp_path / "run" / "summary.json").read_text())["results"]
+    assert [(row["evaluation"], row["index"]) for row in rows] == [("local.counted", 0), ("local.counted", 1)]
+    assert {path.name for path in (tmp_path / "run" / "evaluate").glob("*-*")} == {"0-local.counted", "1-local.counted"}

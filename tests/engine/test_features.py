@@ -75,15 +75,15 @@ def test_frozen_stays_frozen(model, data):
 @pytest.mark.parametrize("size", [1, 7, 41])
 def test_batches_of_any_size_give_the_same_features(model, data, size):
     images = data.table("test")
-    whole = model.measure_all(images)["h"]
-    parts = torch.cat([model.measure_all(part)["h"] for part in images.split(size)])
+    whole = model.measure_all(images, {"h"})["h"]
+    parts = torch.cat([model.measure_all(part, {"h"})["h"] for part in images.split(size)])
     assert torch.allclose(whole, parts, atol=1e-5)
 
 
 def test_every_layer_is_extracted_in_one_pass(model, data):
     calls = []
     model.backbone.register_forward_hook(lambda *_: calls.append(1))
-    measured = [model.measuring(name) for name in ("h", "z", "conv", "pixels")]
+    measured = [model.measuring(name, data) for name in ("h", "z", "conv", "pixels")]
     shapes = [tuple(m.features(data, "test").values.shape) for m in measured]
     assert shapes == [(41, 8), (41, 4), (41, 8), (41, 3 * 16 * 16)]
     assert len(calls) == 1

@@ -225,7 +225,7 @@ def test_a_run_killed_while_it_started_can_be_started_again(recipe_file, tmp_pat
 def test_two_evaluations_of_one_name_keep_their_scores_apart(recipe_file, tmp_path):
     second = "[[evaluate]]\nname = 'builtin.knn'\nk = 1\n"
     info = run(recipe_file(second), runs=tmp_path / "runs")
-    assert {result.evaluation for result in info.results} == {"builtin.knn", "builtin.knn 2"}
+    assert {(result.evaluation, result.index) for result in info.results} == {("builtin.knn", 0), ("builtin.knn", 1)}
     assert {result.data for result in info.results} == {"builtin.shapes"}
 
 

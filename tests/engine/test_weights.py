@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 
 import pytest
@@ -103,3 +104,43 @@ def test_an_unknown_name_and_a_missing_network_are_one_line(monkeypatch, tmp_pat
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(SslkitError, match="the weights of timm's test_resnet.r160_in1k cannot be had"):
         load_backbone("timm:test_resnet.r160_in1k")
+
+
+def test_weights_beside_another_files_card_are_refused(model, tmp_path):
+    other = FrozenModel(timm_backbone(model="test_resnet"), input_size=32)
+    for name, each in (("a", model), ("b", other)):
+        (tmp_path / name).mkdir()
+        save_artifact(tmp_path / name, each, backbone=component_card("builtin.timm", {"model": "test_resnet"}))
+    (tmp_path / "a" / "backbone.safetensors").write_bytes((tmp_path / "b" / "backbone.safetensors").read_bytes())
+    with pytest.raises(RunError, match="is not the file that backbone.json beside it speaks of"):
+        load_backbone(tmp_path / "a")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("format", "x"),
+        ("input_size", None),
+        ("head", "x"),
+        ("backbone", {"name": "builtin.timm"}),
+        ("normalisation", {"mean": [0.5]}),
+        ("timm", 3),
+    ],
+)
+def test_a_damaged_card_is_one_line(model, tmp_path, key, value):
+    save_artifact(tmp_path, model, backbone=component_card("builtin.timm", {"model": "test_resnet"}))
+    card = tmp_path / "backbone.json"
+    card.write_text(json.dumps(json.loads(card.read_text()) | {key: value}))
+    with pytest.raises(RunError, match=rf"backbone.json: {key} is damaged"):
+        load_backbone(tmp_path)
+
+
+def test_timm_weights_of_which_nothing_fits_are_refused_even_partly(timm_folder):
+    with pytest.raises(RunError, match="not one of its tensors fits"):
+        load_into(timm_backbone(model="test_vit"), f"timm:{timm_folder}", partial=True)
+
+
+def test_artifacts_can_be_read_by_others(model, tmp_path):
+    path = save_artifact(tmp_path, model, backbone=None)
+    (tmp_path / "any").touch()
+    assert path.stat().st_mode == (tmp_path / "any").stat().st_mode

@@ -37,3 +37,20 @@ def test_random_is_no_path(recipe):
 def test_a_recipe_without_evaluations_is_refused(light):
     with pytest.raises(RecipeError, match=r"has no \[\[evaluate\]\] table"):
         load_evaluation(light('[[evaluate]]\nname = "local.evaluation"\n'), "random")
+
+
+@pytest.mark.parametrize(
+    ("beside", "named", "lent"),
+    [
+        (("config.json",), "", False),  # a folder in timm's form
+        (("backbone.json",), "mine.pth", True),  # some other file beside a card
+        (("backbone.json",), "backbone.safetensors", False),
+        ((), "", True),
+    ],
+)
+def test_who_is_lent_a_backbone(recipe, tmp_path, beside, named, lent):
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    for name in beside:
+        (folder / name).write_text("{}")
+    assert (load_evaluation(recipe, str(folder / named)).backbone is not None) == lent

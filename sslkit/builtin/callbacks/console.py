@@ -6,6 +6,7 @@ Always attached by `sslkit run`.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sys
@@ -20,6 +21,8 @@ from rich.text import Text
 from sslkit import duration, hookimpl, mean_and_deviation, safe_text, shown_interval, shown_value
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sslkit import Outcome, PretrainState, Result, RunInfo
 
 _PLAIN_LINES: Final = 60  # of progress in a whole pretraining, where there is no terminal
@@ -186,8 +189,10 @@ def score_table(run: RunInfo) -> Table:
     Several seeds are averaged, with their deviation.
     """
     scores: dict[str, dict[str, list[Result]]] = {}
+    titles_of: dict[int, str] = {}
     for result in run.results:
-        of_evaluation = scores.setdefault(f"{result.evaluation} {result.outcome.headline}\n{result.data}", {})
+        titles_of.setdefault(result.index, _title(result, titles_of.values()))
+        of_evaluation = scores.setdefault(titles_of[result.index], {})
         of_evaluation.setdefault(result.title, []).append(result)
     titles = list(dict.fromkeys(result.title for result in run.results))
     turned = len(scores) > _COLUMNS
@@ -204,6 +209,13 @@ def score_table(run: RunInfo) -> Table:
         # In a plain string, rich would take [/x] for markup.
         table.add_row(Text(safe_text(name.replace("\n", ", ") if turned else name)), *values)
     return table
+
+
+def _title(result: Result, taken: Iterable[str]) -> str:
+    """Return the title of an evaluation's column, numbered where one of the same data has it already."""
+    numbers = itertools.chain([""], (f" {count}" for count in itertools.count(2)))
+    titles = (f"{result.evaluation}{number} {result.outcome.headline}\n{result.data}" for number in numbers)
+    return next(title for title in titles if title not in set(taken))
 
 
 def _cell(results: list[Result]) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sslkit import Data, DataError, fitted_images, sample_keys
+from sslkit import Data, DataError, fitted_images, has_split, sample_keys
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Resident:
         Raises:
             DataError: There is no such split, or no image can be read.
         """
-        source = "train" if _has(data, "train") else "pretrain"
+        source = "train" if has_split(data, "train") else "pretrain"
         if score_split is None:
-            score_split = next((name for name in ("validation", "test") if _has(data, name)), source)
+            score_split = next((name for name in ("validation", "test") if has_split(data, name)), source)
         if score_split != source:
             fit, score = _chosen(data, source, count), _chosen(data, score_split, count // 2)
         else:
@@ -97,10 +97,3 @@ def _chosen(data: Data, split: str, count: int) -> list[int]:
     dataset = data.split(split)
     labels = getattr(dataset, "labels", None)
     return balanced(None if labels is None else np.asarray(labels), len(dataset), count)
-
-
-def _has(data: Data, split: str) -> bool:
-    try:
-        return len(data.split(split)) > 0
-    except DataError:
-        return False

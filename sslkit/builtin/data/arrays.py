@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sslkit import DataError, did_you_mean, one_line
+from sslkit import AbsentError, DataError, did_you_mean, one_line
 from sslkit.builtin.data.tables import ImageTable
 
 Layout: TypeAlias = Literal["auto", "NHWC", "NCHW"]
@@ -109,6 +109,7 @@ class Arrays:
         class_names: Their names in the order of their numbers, None without labels.
 
     Raises:
+        AbsentError: The folder does not exist.
         DataError: A file is missing, damaged or of another type or shape, splits differ in channels, a label is not
             one of the classes, or two classes have one name.
     """
@@ -126,6 +127,8 @@ class Arrays:
         class_names: list[str] | None = None,
         layout: Layout = "auto",
     ) -> None:
+        if not Path(root).is_dir():
+            raise AbsentError(f"{one_line(root)}: no such folder; see `folder` in the recipe and --data-root")
         files = {
             "train": (train, train_labels),
             "validation": (validation, validation_labels),
@@ -199,19 +202,19 @@ class Arrays:
         """Return the split `pretrain`, `train`, `validation` or `test`.
 
         Raises:
-            DataError: There is no such split.
+            AbsentError: There is no such split.
         """
         name = "train" if name == "pretrain" else name
         if name not in self._splits:
             known = did_you_mean(name, ["pretrain", *self._splits]) if name not in _SPLITS else ""
-            raise DataError(f"no {one_line(name)} split, only {', '.join(self._splits)}{known}")
+            raise AbsentError(f"no {one_line(name)} split, only {', '.join(self._splits)}{known}")
         return self._splits[name]
 
     def table(self, name: str) -> Tensor | None:
         """Return all images of a split, uint8 [n, C, H, W]; None if they take more than 2 GiB.
 
         Raises:
-            DataError: As `split`.
+            AbsentError: As `split`.
         """
         images = self.split(name)
         if isinstance(images, MappedImages):

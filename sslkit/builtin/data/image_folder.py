@@ -17,10 +17,21 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from sslkit import DataError, FoundImages, Listing, cached_arrays, did_you_mean, list_images, one_line, open_image
+from sslkit import (
+    AbsentError,
+    DataError,
+    FoundImages,
+    Listing,
+    cached_arrays,
+    did_you_mean,
+    list_images,
+    one_line,
+    open_image,
+)
 
 logger = logging.getLogger("sslkit")
 
+_USUAL = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
 _NAMED = 8
 _SHARED_FROM_BYTES = 2**20  # below, a list is copied to workers faster than it is stored
 
@@ -122,7 +133,8 @@ class ImageFolder:
         max_bad_fraction: As above.
 
     Raises:
-        DataError: The folder does not exist or holds no images.
+        AbsentError: The folder does not exist, or has splits, but no `train/`.
+        DataError: It holds no images, or lacks a folder that an option names.
     """
 
     def __init__(
@@ -140,7 +152,7 @@ class ImageFolder:
         self.max_bad_fraction = max_bad_fraction
         self._root = Path(root)
         if not self._root.is_dir():
-            raise DataError(f"{one_line(root)}: no such folder; see `folder` in the recipe and --data-root")
+            raise AbsentError(f"{one_line(root)}: no such folder; see `folder` in the recipe and --data-root")
         self._folders = {"train": train, "validation": validation, "test": test}
         if validation == "validation" and not (self._root / "validation").is_dir():
             self._folders["validation"] = "val"
@@ -162,16 +174,18 @@ class ImageFolder:
         """Return the split `pretrain`, `train`, `validation` or `test`.
 
         Raises:
-            DataError: There is no such split, it is empty, or it has a class that the train split lacks.
+            AbsentError: There is no such split.
+            DataError: It is empty, has a class that the train split lacks, or lies in a folder that an option names and
+                that is not there.
         """
         if name == "pretrain":
             name = "train"
         if name not in self._folders:
-            raise DataError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._folders])}")
+            raise AbsentError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._folders])}")
         if name not in self._splits:
             folder = self._root / self._folders[name]
             if not folder.is_dir():
-                raise DataError(f"{one_line(folder)}: no {name} split; {self._what_to_type(name)}")
+                raise self._missing(name)
             self._splits[name] = self._files(_images_in(folder))
         return self._splits[name]
 
@@ -180,8 +194,14 @@ class ImageFolder:
             return self._root / train
         others = [name for name in ("validation", "test") if (self._root / self._folders[name]).is_dir()]
         if train != "train" or others:  # taking the whole folder would train on what measures
-            raise DataError(f"{one_line(self._root / train)}: no train split; {self._what_to_type('train')}")
+            raise self._missing("train")
         return self._root
+
+    def _missing(self, name: str) -> DataError:
+        """Return the error for a split's folder that is not there, which is a mistake where an option names it."""
+        folder = self._folders[name]
+        error = AbsentError if folder in _USUAL[name] else DataError
+        return error(f"{one_line(self._root / folder)}: no {name} split; {self._what_to_type(name)}")
 
     def _what_to_type(self, name: str) -> str:
         if name == "test" and (self._root / self._folders["validation"]).is_dir():

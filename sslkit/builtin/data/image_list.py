@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval, Len
 
-from sslkit import IMAGE_SUFFIXES, DataError, Listing, did_you_mean, one_line
+from sslkit import IMAGE_SUFFIXES, AbsentError, DataError, Listing, did_you_mean, one_line
 from sslkit.builtin.data.classes import class_names_of, class_numbers
 from sslkit.builtin.data.image_folder import ImageFiles
 from sslkit.builtin.data.list_file import Row, read_list
@@ -52,6 +52,7 @@ class ImageList:
         max_bad_fraction: As above.
 
     Raises:
+        AbsentError: The folder of the images does not exist.
         DataError: The list is missing, empty or damaged; names the line.
     """
 
@@ -76,7 +77,7 @@ class ImageList:
         self._lists = {"train": train, "validation": validation, "test": test}
         self._columns = {"path_column": path_column, "label_column": label_column, "delimiter": delimiter}
         if not self._images.is_dir():
-            raise DataError(f"{one_line(self._images)}: no such folder; see `folder` in the recipe and --data-root")
+            raise AbsentError(f"{one_line(self._images)}: no such folder; see `folder` in the recipe and --data-root")
         rows = read_list(self._root / train, **self._columns)
         self.class_names = class_names_of(row.label for row in rows)
         self.num_classes = None if self.class_names is None else len(self.class_names)
@@ -86,16 +87,16 @@ class ImageList:
         """Return the split `pretrain`, `train`, `validation` or `test`, its list read on first use.
 
         Raises:
-            DataError: There is no such split, its list is missing or damaged, or it has a class that the train
-                list lacks.
+            AbsentError: There is no such split.
+            DataError: Its list is missing or damaged, or it has a class that the train list lacks.
         """
         name = "train" if name == "pretrain" else name
         if name not in self._lists:
-            raise DataError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._lists])}")
+            raise AbsentError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._lists])}")
         if name not in self._splits:
             listed = self._lists[name]
             if listed is None:
-                raise DataError(f'{one_line(self._root)}: no {name} split; say which list, `{name} = "..."`')
+                raise AbsentError(f'{one_line(self._root)}: no {name} split; say which list, `{name} = "..."`')
             file = self._root / listed
             self._splits[name] = self._labelled(name, file, read_list(file, **self._columns))
         return self._splits[name]

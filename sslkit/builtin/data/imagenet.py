@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Interval
 
-from sslkit import DataError, one_line
+from sslkit import AbsentError, DataError, one_line
 from sslkit.builtin.data.image_folder import ImageFiles, ImageFolder
 
 _LISTS = {"1%": "imagenet_1percent.txt.xz", "10%": "imagenet_10percent.txt.xz"}
@@ -43,7 +43,8 @@ class ImageNet:
         max_bad_fraction: As above.
 
     Raises:
-        DataError: The folder has no `train/` or holds no images.
+        AbsentError: The folder has no `train/`.
+        DataError: That holds no images.
     """
 
     def __init__(
@@ -57,11 +58,8 @@ class ImageNet:
         self.on_bad_image: Literal["raise", "replace"] = on_bad_image
         self.max_bad_fraction = max_bad_fraction
         self.metric: Literal["top1"] = "top1"
-        if not (Path(root) / "train").is_dir():
-            raise DataError(
-                f"{one_line(Path(root) / 'train')}: not there; ImageNet is expected as train/<wnid>/*.JPEG and "
-                "val/<wnid>/*.JPEG; where to get it: sslkit data fetch imagenet --data-root DIR"
-            )
+        self._root = Path(root)
+        self._require("train")
         self._folder = ImageFolder(root, test="val", labels="folders")
         self._train_labels = train_labels
         self.class_names = self._folder.class_names
@@ -71,11 +69,21 @@ class ImageNet:
         """Return the split `pretrain`, `train` or `test`.
 
         Raises:
-            DataError: There is no such split, or an image of the chosen subset is missing.
+            AbsentError: There is no such split.
+            DataError: An image of the chosen subset is missing.
         """
         if name == "validation":
-            raise DataError("imagenet has no validation split of its own; its val/ is the test split")
+            raise AbsentError("imagenet has no validation split of its own; its val/ is the test split")
+        if name == "test":
+            self._require("val")
         return self._subset if name == "train" else self._folder.split(name)
+
+    def _require(self, folder: str) -> None:
+        if not (self._root / folder).is_dir():
+            raise AbsentError(
+                f"{one_line(self._root / folder)}: not there; ImageNet is expected as train/<wnid>/*.JPEG and "
+                "val/<wnid>/*.JPEG; where to get it: sslkit data fetch imagenet --data-root DIR"
+            )
 
     @cached_property
     def _subset(self) -> ImageFiles:

@@ -20,7 +20,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from sslkit import DataError, did_you_mean, sample_keys, uniforms
+from sslkit import AbsentError, did_you_mean, sample_keys, uniforms
 from sslkit.builtin.data.shapes_drawing import (
     FACTORS,
     NUM_DRAWS,
@@ -79,7 +79,7 @@ class Shapes:
         """Return the split `pretrain` (which is `train`), `train`, `validation` or `test`.
 
         Raises:
-            DataError: There is no such split.
+            AbsentError: There is no such split.
         """
         name = _split_name(name)
         if name not in self._drawn:
@@ -119,5 +119,5 @@ def _split_name(name: str) -> str:
     if name == "pretrain":
         return "train"
     if name not in _SPLITS:
-        raise DataError(f"shapes has no split {name!r}{did_you_mean(name, ['pretrain', *_SPLITS])}")
+        raise AbsentError(f"shapes has no split {name!r}{did_you_mean(name, ['pretrain', *_SPLITS])}")
     return name

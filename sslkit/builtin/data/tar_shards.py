@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from sslkit import IMAGE_SUFFIXES, DataError, cached_arrays, did_you_mean, one_line, open_image
+from sslkit import IMAGE_SUFFIXES, AbsentError, DataError, cached_arrays, did_you_mean, one_line, open_image
 from sslkit.builtin.data.classes import class_names_of, class_numbers
 from sslkit.builtin.data.shard_files import Shard, find_shards
 from sslkit.builtin.data.tar_index import HEADER, Wanted, index_shards
@@ -140,6 +140,7 @@ class TarShards:
         max_bad_fraction: As above.
 
     Raises:
+        AbsentError: The folder does not exist.
         DataError: A shard is missing, compressed, damaged or cut short.
     """
 
@@ -159,6 +160,8 @@ class TarShards:
         self.on_bad_image: Literal["raise", "replace"] = on_bad_image
         self.max_bad_fraction = max_bad_fraction
         self._root = Path(root)
+        if not self._root.is_dir():
+            raise AbsentError(f"{one_line(root)}: no such folder; see `folder` in the recipe and --data-root")
         self._patterns = {"train": train, "validation": validation, "test": test}
         self._wanted = Wanted(
             image=None if image is None else image.lower().removeprefix("."),
@@ -175,16 +178,16 @@ class TarShards:
         """Return the split `pretrain`, `train`, `validation` or `test`, indexed on first use.
 
         Raises:
-            DataError: There is no such split, its shards are missing or damaged, or it has a class that the train
-                split lacks.
+            AbsentError: There is no such split.
+            DataError: Its shards are missing or damaged, or it has a class that the train split lacks.
         """
         name = "train" if name == "pretrain" else name
         if name not in self._patterns:
-            raise DataError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._patterns])}")
+            raise AbsentError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._patterns])}")
         if name not in self._splits:
             patterns = self._patterns[name]
             if patterns is None:
-                raise DataError(f'{one_line(self._root)}: no {name} split; say which shards, `{name} = "..."`')
+                raise AbsentError(f'{one_line(self._root)}: no {name} split; say which shards, `{name} = "..."`')
             self._splits[name] = self._numbered(name, *self._indexed(name, patterns))
         return self._splits[name]
 

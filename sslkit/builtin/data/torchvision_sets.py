@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sslkit import BadImageError, DataError, did_you_mean, one_line
+from sslkit import AbsentError, BadImageError, DataError, did_you_mean, one_line
 from sslkit.builtin.data.arrays_only import load_arrays
 from sslkit.builtin.data.class_names import CIFAR10, CIFAR100, IMAGENETTE, STL10
 from sslkit.builtin.data.image_folder import ImageFiles, ImageFolder
@@ -69,7 +69,8 @@ class TorchvisionSets:
         class_names: Their official names, in official order.
 
     Raises:
-        DataError: The folder does not hold the set in a known layout.
+        AbsentError: The folder does not hold the set in a known layout.
+        DataError: What it holds is damaged.
     """
 
     def __init__(
@@ -98,10 +99,11 @@ class TorchvisionSets:
         """Return the split `pretrain`, `train` or `test`, read on first use.
 
         Raises:
-            DataError: There is no such split, or its files are missing or damaged.
+            AbsentError: There is no such split.
+            DataError: Its files are missing or damaged.
         """
         if name not in _SPLITS:
-            raise DataError(
+            raise AbsentError(
                 f"{self._dataset} has no {one_line(name)} split, only {', '.join(_SPLITS)}{did_you_mean(name, _SPLITS)}"
             )
         if name == "pretrain" and self._dataset != "stl10":
@@ -225,9 +227,9 @@ def _imagenette(root: Path) -> ImageFolder:
     raise _not_here(root, "imagenette", "imagenette2*/ with train/ and val/")
 
 
-def _not_here(root: Path, dataset: str, expected: str) -> DataError:
+def _not_here(root: Path, dataset: str, expected: str) -> AbsentError:
     command = f"sslkit data fetch {dataset} --data-root {shlex.quote(one_line(root))}"
-    return DataError(f"{one_line(root)}: no {dataset} here; expected {expected}; where to get it: {command}")
+    return AbsentError(f"{one_line(root)}: no {dataset} here; expected {expected}; where to get it: {command}")
 
 
 def _officially_numbered(folder: ImageFolder, files: ImageFiles, official: list[str]) -> ImageFiles:

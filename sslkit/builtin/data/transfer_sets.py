@@ -18,7 +18,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from sslkit import DataError, Listing, did_you_mean, one_line
+from sslkit import AbsentError, DataError, Listing, did_you_mean, one_line
 from sslkit.builtin.data.image_folder import ImageFiles
 from sslkit.builtin.data.tables import ImageTable
 from sslkit.builtin.data.torchvision_sets import TorchvisionSets
@@ -92,7 +92,8 @@ class TransferSets:
         max_bad_fraction: As above.
 
     Raises:
-        DataError: The folder does not hold the set; the message names the file that is expected.
+        AbsentError: The folder does not hold the set; the message names what is expected.
+        DataError: A list of it is missing or damaged.
     """
 
     def __init__(
@@ -128,10 +129,11 @@ class TransferSets:
         """Return the split `pretrain`, `train`, `validation` or `test`, read on first use.
 
         Raises:
-            DataError: There is no such split, or a file of it is missing or damaged.
+            AbsentError: There is no such split.
+            DataError: A file of it is missing or damaged.
         """
         if name not in _SPLITS:
-            raise DataError(
+            raise AbsentError(
                 f"{self._dataset} has no {one_line(name)} split, only {', '.join(_SPLITS)}{did_you_mean(name, _SPLITS)}"
             )
         name = "train" if name == "pretrain" else name
@@ -189,8 +191,8 @@ class TransferSets:
             return files
         counts = f"{len(absent):,} of {len(files):,} {name} images"
         if not layout.may_lack or len(absent) == len(files):
-            error = missing(Path(files.describe(absent[0])), self._dataset, self._root)
-            raise DataError(f"{error} ({counts} are not there)")
+            reason = missing(Path(files.describe(absent[0])), self._dataset, self._root)
+            raise DataError(f"{reason} ({counts} are not there)")
         logger.warning(
             "%s: %s are not there and left out, first %s", self._dataset, counts, one_line(files.describe(absent[0]))
         )

@@ -86,7 +86,7 @@ class OneLabel:
 class SeveralLabels:
     """The binary cross-entropy, averaged over a class's images that are not difficult, and added up over classes.
 
-    Each class is thus a logistic regression of its own, whatever the others are.
+    Each class is thus a logistic regression of its own, whatever the others are. `builtin.cross_entropy` does the same.
 
     Args:
         signs: float32 [n, K]: 1 present, -1 absent.

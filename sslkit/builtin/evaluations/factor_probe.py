@@ -11,20 +11,21 @@ from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
+from torch import nn
 
 from sslkit import Data, DataError, Evaluation, Features, Outcome, Pretrained, did_you_mean, one_line
-from sslkit.builtin.evaluations.mlp_probe import MLPProbe, probe_outcome
+from sslkit.builtin.evaluations.mlp_probe import MLPProbe
 
 
 def factor_probe(
     *,
     factors: tuple[str, ...] = (),
-    hidden_dim: Annotated[int, Ge(1)] = 256,
-    epochs: Annotated[int, Ge(1)] = 30,
-    batch_size: Annotated[int, Ge(1)] = 256,
-    learning_rate: Annotated[float, Gt(0)] = 0.001,
-    weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (0.0, 0.01, 0.1, 1.0),
-    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
+    hidden_dim: Annotated[int, Ge(1)] = MLPProbe.hidden_dim,
+    epochs: Annotated[int, Ge(1)] = MLPProbe.epochs,
+    batch_size: Annotated[int, Ge(1)] = MLPProbe.batch_size,
+    learning_rate: Annotated[float, Gt(0)] = MLPProbe.learning_rate,
+    weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = MLPProbe.weight_decays,
+    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = MLPProbe.validation_fraction,
 ) -> Evaluation:
     """Return the evaluation: a small network for each factor names its value from features of untransformed images.
 
@@ -43,36 +44,43 @@ def factor_probe(
         validation_fraction: Share of the training images that chooses decay and epoch.
 
     Raises:
-        DataError: (by the evaluation) If the data know no such factors, or not for every image.
+        DataError: (before the run) If the data know no such factors; (by the evaluation) or not for every image.
         NonFiniteError: (by the evaluation) If a feature is not finite.
     """
     probe = MLPProbe(hidden_dim, epochs, batch_size, learning_rate, weight_decays, validation_fraction)
 
-    def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        known = {split: _factors(data, split) for split in ("train", "test")}
-        chosen = factors or tuple(known["train"])
-        for name in chosen:
-            if name not in known["train"]:
-                advice = did_you_mean(name, known["train"]) or f"; it has {', '.join(map(one_line, known['train']))}"
-                raise DataError(f'builtin.factor_probe: factors: the data have no factor "{one_line(name)}"{advice}')
-        found = {}
-        for name in chosen:
-            parts = [_labelled(pretrained, data, split, known[split][name]) for split in ("train", "test")]
-            found[name] = probe(*parts, seed=pretrained.seed, device=pretrained.device)
-        return probe_outcome(found)
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        for split in ("train", "test"):
+            _factors(data, split, factors)
 
+    def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
+        train, test = (
+            {
+                name: _labelled(pretrained, data, split, factor)
+                for name, factor in _factors(data, split, factors).items()
+            }
+            for split in ("train", "test")
+        )
+        return probe.outcome(train, test, pretrained)
+
+    evaluate.check = check  # type: ignore[attr-defined]
     return evaluate
 
 
-def _factors(data: Data, split: str) -> dict[str, Any]:
+def _factors(data: Data, split: str, wanted: tuple[str, ...]) -> dict[str, Any]:
+    """Return the factors that are wanted, all if none are named: int64 [n] each."""
     factors_of = getattr(data, "factors", None)
-    found: dict[str, Any] = factors_of(split) if factors_of is not None else {}
-    if not found:
+    known: dict[str, Any] = factors_of(split) if factors_of is not None else {}
+    if not known:
         raise DataError(
-            "builtin.factor_probe: these data know no factors beside the label; builtin.shapes does, "
-            "and what simclr.transform_probe asks for is known of all data"
+            "these data know no factors beside the label; builtin.shapes does, and what simclr.transform_probe asks "
+            "for is known of all data"
         )
-    return found
+    for name in wanted:
+        if name not in known:
+            advice = did_you_mean(name, known) or f"; they have {', '.join(map(one_line, known))}"
+            raise DataError(f'factors: the data have no factor "{one_line(name)}"{advice}')
+    return {name: known[name] for name in wanted or known}
 
 
 def _labelled(pretrained: Pretrained, data: Data, split: str, factor: Any) -> Features:

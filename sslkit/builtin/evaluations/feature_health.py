@@ -14,19 +14,19 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkit import (
     CropFlip,
     Data,
     DataError,
     Evaluation,
-    NonFiniteError,
     Outcome,
     Pretrained,
     fitted_images,
     sample_keys,
 )
+from sslkit.builtin.evaluations.labelled import require_finite
 from sslkit.builtin.evaluations.spectrum import Spectrum, alpha_req, effective_dimensions, lidar, rankme
 from sslkit.builtin.evaluations.sphere import alignment, deviations, uniformity
 
@@ -79,15 +79,18 @@ def feature_health(
         lidar_delta: LiDAR's delta, relative to the mean square of the features' entries.
 
     Raises:
-        DataError: (by the evaluation) If there are not two images.
+        DataError: (before the run) If there is no such split, or not two images in it.
         NonFiniteError: (by the evaluation) If a feature is not finite.
     """
     CropFlip(area=crop_area)  # refuses a range that leaves no crop now, not after the pretraining
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        _require_two(len(data.split(split)), split)
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        values = _finite(pretrained.features(data, split).values, split)
-        if len(values) < 2:
-            raise DataError(f'the split "{split}" has {len(values)} image: feature_health compares images; give it two')
+        check(pretrained.backbone, pretrained.measure, data)
+        values = require_finite(pretrained.features(data, split).values, f'images of the split "{split}"')
+        _require_two(len(values), split)  # bad ones are left out
         groups = _view_features(pretrained, data, split, view_images, views_per_image, crop_area)
         spectrum, law = Spectrum.of(values), alpha_req(values)
         spread = deviations(values)
@@ -116,6 +119,7 @@ def feature_health(
         )  # fmt: skip
         return Outcome("rankme", metrics)
 
+    evaluate.check = check  # type: ignore[attr-defined]
     return evaluate
 
 
@@ -148,20 +152,16 @@ def _view_features(
     generator = CropFlip(image_size=size, area=area, crop_on="device", num_views=views)
     found = []
     for part in np.array_split(positions, -(-len(positions) * views // _AT_ONCE)):
-        pixels, _ = fitted_images(data, split, size, part.tolist())
+        pixels, _ = fitted_images(data, split, size, part.tolist(), share=pretrained.central_share)
         # Bad images are left out, so keys go by place among the readable ones.
         keys = sample_keys(pretrained.seed, 0, part[: len(pixels)])
         draws = torch.from_numpy(generator.draw(keys)).to(pretrained.device)
         made = generator.apply((pixels.to(pretrained.device).unsqueeze(1),), draws)
         features = pretrained.embed(torch.stack(made, dim=1).flatten(0, 1))
         found.append(features.view(len(pixels), views, -1).cpu())
-    return _finite(torch.cat(found), split)
+    return require_finite(torch.cat(found), f'images of the split "{split}", cropped,')
 
 
-def _finite(values: Tensor, split: str) -> Tensor:
-    if not torch.isfinite(values).all():
-        raise NonFiniteError(
-            f'features of the split "{split}" are not finite; the weights have diverged: lower '
-            "pretrain.optimizer.learning_rate"
-        )
-    return values
+def _require_two(count: int, split: str) -> None:
+    if count < 2:
+        raise DataError(f'the split "{split}" has {count} image: feature_health compares images; give it two')

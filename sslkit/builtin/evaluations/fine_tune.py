@@ -30,7 +30,6 @@ from sslkit import (
     balanced_holdout,
     classification_outcome,
     count_classes,
-    has_split,
     needs_labels,
     one_line,
     rank,
@@ -38,7 +37,13 @@ from sslkit import (
 from sslkit.builtin.evaluations.classification import metric_of
 from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, require_block, set_batch_norm_decay
 from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
-from sslkit.builtin.evaluations.training_images import TrainingImages, labels_of
+from sslkit.builtin.evaluations.training_images import (
+    TrainingImages,
+    check_labels,
+    knows_labels,
+    labels_of,
+    splits_to_learn_from,
+)
 
 _DIVERGED = -1.0  # below every score
 
@@ -103,22 +108,30 @@ def fine_tune(
         precision: Of the training, `float32` or `bf16`.
 
     Raises:
-        DataError: (by the evaluation) If there is an image without a label, or no image can be held out.
+        DataError: (before the run, where labels are known without opening images) If there is an image without a label,
+            or no image can be held out.
         RunError: (before the run) If there is no such block, or something else than h is to be measured.
         NonFiniteError: (by the evaluation) If every setting diverged, or the chosen one did on all images.
     """
     settings = [Setting(rate, decay) for rate, decay in product(learning_rates, weight_decays)]
 
-    def check(backbone: nn.Module, measure: str) -> None:
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
         if measure != "h":
             raise RunError(f'trains the network up to its features h, not "{one_line(measure)}"; set features = ["h"]')
         if from_block is not None:
             require_block(backbone, from_block)
+        splits = splits_to_learn_from(data)
+        check_labels(data, *splits, "test")
+        if len(settings) > 1 and splits == ["train"] and knows_labels(data, "train"):
+            every = labels_of(data, "train")
+            # Whether images can be held out is a matter of their numbers: any seed tells.
+            balanced_holdout(every[_share(every, labels, seed=0)], validation_fraction, seed=0)
 
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        check(pretrained.backbone, pretrained.measure)
-        splits = ["train", *(["validation"] if has_split(data, "validation") else [])]
-        positions = {split: _share(labels_of(data, split), labels, pretrained.seed) for split in splits}
+        check(pretrained.backbone, pretrained.measure, data)
+        positions = {
+            split: _share(labels_of(data, split), labels, pretrained.seed) for split in splits_to_learn_from(data)
+        }
         everything = TrainingImages(data, positions)
         num_classes = count_classes(data, everything.labels, labels_of(data, "test"))
         logger.info("builtin.fine_tune: %d images, a new head for %d classes", len(everything), num_classes)

@@ -178,11 +178,12 @@ class _Problems:
         """Return how far the objective may be above its minimum, as a fraction of it.
 
         The penalty makes the objective strongly convex: it lies at most |gradient|^2 / (2 l2) above its minimum,
-        which is also the gap to the dual problem. Along the bias, which has no penalty, the curvature is the spread.
+        which is also the gap to the dual problem. Along the bias, which has no penalty, the curvature is the spread
+        here and may be less on the way to the minimum: twice as much is allowed for it.
         """
-        gap = (self._gradient[:-1].square() / self._penalty[:-1]).sum(dim=(0, 2))
+        gap = (self._gradient[:-1].square() / self._penalty[:-1]).sum(dim=(0, 2)) / 2
         gap += (self._gradient[-1].square() * self._scale[-1]).sum(dim=1)
-        return _figures(gap) / 2 / self._objective()
+        return _figures(gap) / self._objective()
 
     def _step(self) -> None:
         """Take one step of L-BFGS."""

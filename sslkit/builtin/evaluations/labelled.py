@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslkit import Data, DataError, Features, NonFiniteError, Pretrained
+from sslkit import AbsentError, Data, DataError, Features, NonFiniteError, Pretrained
 
 
 def labelled_features(pretrained: Pretrained, data: Data, split: str, *, multi_label: bool = False) -> Features:
@@ -27,14 +27,26 @@ def labelled_features(pretrained: Pretrained, data: Data, split: str, *, multi_l
     """
     values, labels = pretrained.features(data, split)
     labels = checked_labels(labels, split, multi_label=multi_label)
-    values = values.float()
-    num_broken = int((~torch.isfinite(values).all(dim=1)).sum())
+    return Features(require_finite(values.float(), f'images of the split "{split}"'), labels)
+
+
+def require_finite(features: Tensor, which: str) -> Tensor:
+    """Return features as they are, once all of them are numbers.
+
+    Args:
+        features: [n, ...].
+        which: Images, in words.
+
+    Raises:
+        NonFiniteError: One is infinite or not a number.
+    """
+    num_broken = int((~torch.isfinite(features).flatten(1).all(dim=1)).sum())
     if num_broken:
         raise NonFiniteError(
-            f'the features of {num_broken} of {len(values)} images of the split "{split}" are not finite; '
-            "the weights have diverged: lower pretrain.optimizer.learning_rate"
+            f"the features of {num_broken} of {len(features)} {which} are not finite; the weights have diverged: "
+            "lower pretrain.optimizer.learning_rate"
         )
-    return Features(values, labels)
+    return features
 
 
 def checked_labels(labels: Tensor, split: str, *, multi_label: bool = False) -> Tensor:
@@ -67,31 +79,35 @@ def checked_labels(labels: Tensor, split: str, *, multi_label: bool = False) -> 
 
 
 def count_classes(data: Data, *labels: Tensor) -> int:
-    """Return the number of classes: what the data says, or what the labels show.
+    """Return the number of classes that the data declares, once the labels fit it.
 
     Raises:
-        DataError: If the labels do not fit the number of classes that the data declares, or each other.
+        DataError: If they do not, or do not fit each other, or the data declares that it has no labels.
     """
+    if data.num_classes is None:
+        raise DataError("the data declares no classes: its num_classes is None, which means that it has no labels")
     if len({part.ndim for part in labels}) > 1:
         raise DataError("some splits of the data have one label per image and some have several; they must agree")
     if labels[0].ndim == 2:
-        widths = {part.shape[1] for part in labels} | ({data.num_classes} if data.num_classes else set())
+        widths = {part.shape[1] for part in labels} | {data.num_classes}
         if len(widths) > 1:
             raise DataError(f"labels and data do not agree on the number of classes: {sorted(widths)}")
-        return widths.pop()
+        return data.num_classes
     seen = max(int(part.max()) for part in labels) + 1
-    if data.num_classes is None:
-        return seen
     if seen > data.num_classes:
         raise DataError(f"the data declares {data.num_classes} classes, but has a label {seen - 1}; count from 0")
     return data.num_classes
 
 
 def has_split(data: Data, name: str) -> bool:
-    """Return whether the data has a split of this name."""
+    """Return whether the data has a split of this name; one that is there but broken is an error, as ever.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     try:
         data.split(name)
-    except DataError:
+    except AbsentError:
         return False
     return True
 

@@ -22,12 +22,11 @@ from sslkit import (
     Pretrained,
     classification_outcome,
     count_classes,
-    has_split,
     labelled_features,
     needs_labels,
 )
 from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
-from sslkit.builtin.evaluations.training_images import TrainingImages
+from sslkit.builtin.evaluations.training_images import TrainingImages, check_labels, splits_to_learn_from
 
 
 def linear_augmented(
@@ -57,13 +56,18 @@ def linear_augmented(
         precision: In which the backbone runs on the training images, `float32` or `bf16`.
 
     Raises:
-        DataError: (by the evaluation) If there is an image without a label, or no image.
+        DataError: (before the run, where labels are known without opening images) If there is an image without a label,
+            or no image.
         NonFiniteError: (by the evaluation) If the training diverged.
     """
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        check_labels(data, *splits_to_learn_from(data), "test")
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
+        check(pretrained.backbone, pretrained.measure, data)
         test = labelled_features(pretrained, data, "test", multi_label=True)
-        images = TrainingImages.whole(data, "train", *(["validation"] if has_split(data, "validation") else []))
+        images = TrainingImages.whole(data, *splits_to_learn_from(data))
         num_classes = count_classes(data, images.labels, test.labels)
         batch = fitting_batch(batch_size, len(images))
         try:
@@ -89,6 +93,7 @@ def linear_augmented(
         outcome.metrics["batch_size"] = float(batch)
         return outcome
 
+    evaluate.check = check  # type: ignore[attr-defined]
     return needs_labels(evaluate)
 
 

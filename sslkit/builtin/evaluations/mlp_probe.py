@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sslkit import DataError, Features, NonFiniteError, Outcome
+from sslkit import DataError, Features, NonFiniteError, Outcome, Pretrained
+from sslkit.builtin.evaluations.labelled import require_finite
 
 _CHUNK = 8192  # images scored at once
 
@@ -93,12 +94,8 @@ class MLPProbe:
         """
         if len(train.values) < 2:
             raise DataError("a probe needs two training images at least: one to learn from, one to choose by")
-        for name, part in (("training", train), ("test", test)):
-            if not torch.isfinite(part.values).all():
-                raise NonFiniteError(
-                    f"features of {name} images are not finite; the weights have diverged: "
-                    "lower pretrain.optimizer.learning_rate"
-                )
+        require_finite(train.values, "training images")
+        require_finite(test.values, "test images")
         generator = torch.Generator().manual_seed(seed)
         num_classes = int(torch.cat([train.labels, test.labels]).max()) + 1
         order = torch.randperm(len(train.values), generator=generator)
@@ -110,6 +107,22 @@ class MLPProbe:
         most_frequent = train.labels.bincount().argmax()
         chance = float((test.labels == most_frequent).double().mean())
         return Probed(predicted, test.labels.cpu(), chance, self.weight_decays[which], epoch)
+
+    def outcome(self, train: Mapping[str, Features], test: Mapping[str, Features], pretrained: Pretrained) -> Outcome:
+        """Probe for several things, and return what was found as one outcome.
+
+        Args:
+            train: What is to be named -> features of the training images, as for one.
+            test: The same of the test images.
+            pretrained: Says seed and device.
+
+        Raises:
+            DataError: There are not two training images.
+            NonFiniteError: A feature is not a finite number, or every network diverged.
+        """
+        return probe_outcome(
+            {name: self(train[name], test[name], seed=pretrained.seed, device=pretrained.device) for name in train}
+        )
 
     def _train(
         self, values: Tensor, labels: Tensor, kept: Tensor, held: Tensor, num_classes: int, generator: torch.Generator

@@ -20,6 +20,7 @@ from sslkit import (
     needs_labels,
     one_line,
 )
+from sslkit.builtin.evaluations.training_images import check_labels
 
 
 def own_classifier() -> Evaluation:
@@ -30,15 +31,17 @@ def own_classifier() -> Evaluation:
     Raises:
         RunError: (before the run) If something else than z is to be measured; (by the evaluation) if z is not as wide
             as there are classes.
-        DataError: (by the evaluation) If there is an image without a label, or no image.
+        DataError: (before the run, where labels are known without opening images) If there is an image without a label,
+            or no image.
     """
 
-    def check(backbone: nn.Module, measure: str) -> None:
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
         if measure != "z":
             raise RunError(f'looks at the outputs of the head, not at "{one_line(measure)}"; set features = ["z"]')
+        check_labels(data, "test")
 
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        check(pretrained.backbone, pretrained.measure)
+        check(pretrained.backbone, pretrained.measure, data)
         logits, labels = labelled_features(pretrained, data, "test", multi_label=True)
         num_classes = count_classes(data, labels)
         if logits.shape[1] != num_classes:

@@ -19,9 +19,9 @@ from sslkit import DataError, LossOutput
 class CrossEntropy:
     """Softmax cross-entropy; for data with several labels an image, binary cross-entropy of every class.
 
-    Several views of an image count as so many images: the loss is the mean over all of them. Of several labels an
-    image, those that are neither present nor absent (-1, difficult) are left out, and the loss is the mean over all
-    others.
+    Several views of an image count as so many images: the loss is the mean over all of them. Of data with several
+    labels an image it is added up over the classes, as in `builtin.linear` and `builtin.logistic_regression`: of each
+    class, the mean over the images in which it is present or absent; where it is difficult (-1), an image is left out.
 
     An image without a label is refused. To look costs nothing on a CPU; a device would have to be waited for, so there
     the first batch is looked at, and in later ones a missing label makes the loss NaN, which stops the run as well.
@@ -64,7 +64,7 @@ class CrossEntropy:
         known = labels >= 0
         targets = labels.clamp(min=0).to(logits.dtype) * (1 - self._smoothing) + self._smoothing / 2
         losses = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return (losses * known).sum() / known.sum().clamp(min=1)
+        return ((losses * known).sum(dim=0) / known.sum(dim=0).clamp(min=1)).sum()
 
 
 def _require_labels(labels: Tensor, num_outputs: int) -> None:

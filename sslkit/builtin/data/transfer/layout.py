@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sslkit import DataError, did_you_mean, one_line
+from sslkit import AbsentError, DataError, did_you_mean, one_line
 
 
 class Listed(NamedTuple):
@@ -57,18 +57,18 @@ def place_of(root: Path, dataset: str, folders: Sequence[str], proof: str) -> Pa
     """Return the first of `root` and its named folders that holds `proof`, a file or a folder.
 
     Raises:
-        DataError: None does; the message names the path in the first of the named folders.
+        AbsentError: None does; the message names the path in the first of the named folders.
     """
     for place in (root, *(root / folder for folder in folders)):
         if (place / proof).exists():
             return place
-    raise missing(root / folders[0] / proof, dataset, root)
+    raise AbsentError(missing(root / folders[0] / proof, dataset, root))
 
 
-def missing(path: Path, dataset: str, root: Path) -> DataError:
-    """Return the error for a file or folder of a set that is not there."""
+def missing(path: Path, dataset: str, root: Path) -> str:
+    """Return the message for a file or folder of a set that is not there."""
     command = f"sslkit data fetch {dataset} --data-root {shlex.quote(one_line(root))}"
-    return DataError(f"{one_line(path)}: not there, but expected of {dataset}; where to get it: {command}")
+    return f"{one_line(path)}: not there, but expected of {dataset}; where to get it: {command}"
 
 
 def lines_of(path: Path, dataset: str, root: Path) -> list[str]:
@@ -81,7 +81,7 @@ def lines_of(path: Path, dataset: str, root: Path) -> list[str]:
         # A file name is bytes: those that are no UTF-8 must come out as the ones that went in.
         text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     except FileNotFoundError:
-        raise missing(path, dataset, root) from None
+        raise DataError(missing(path, dataset, root)) from None
     except OSError as error:
         raise DataError(f"{one_line(path)}: {error.strerror or error}") from error
     lines = [line.strip() for line in text.splitlines() if line.strip()]

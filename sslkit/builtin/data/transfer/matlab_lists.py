@@ -68,7 +68,7 @@ def _whole(path: Path, name: str, root: Path) -> npt.NDArray[np.int64]:
 
 def _variable(path: Path, name: str, kind: type, dataset: str, root: Path) -> Any:
     if not path.is_file():
-        raise missing(path, dataset, root)
+        raise DataError(missing(path, dataset, root))
     value = load_mat(path).get(name)
     if not isinstance(value, kind):
         raise DataError(f"{one_line(path)}: has no variable `{name}` as it should; is it the right file?")

@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkit import (
+    BadImageError,
     Data,
     DataError,
     Evaluation,
@@ -23,7 +24,6 @@ from sslkit import (
     MLPProbe,
     Outcome,
     Pretrained,
-    probe_outcome,
     sample_keys,
     uniforms,
 )
@@ -52,12 +52,12 @@ def transform_probe(
     targets: Annotated[tuple[Target, ...], MinLen(1)] = ("colour", "rotation", "noise", "sobel"),
     noise_deviation: Annotated[float, Gt(0)] = 0.1,
     max_train_images: Annotated[int, Ge(2)] = 50_000,
-    hidden_dim: Annotated[int, Ge(1)] = 256,
-    epochs: Annotated[int, Ge(1)] = 30,
-    batch_size: Annotated[int, Ge(1)] = 256,
-    learning_rate: Annotated[float, Gt(0)] = 0.001,
-    weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = (0.0, 0.01, 0.1, 1.0),
-    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = 0.1,
+    hidden_dim: Annotated[int, Ge(1)] = MLPProbe.hidden_dim,
+    epochs: Annotated[int, Ge(1)] = MLPProbe.epochs,
+    batch_size: Annotated[int, Ge(1)] = MLPProbe.batch_size,
+    learning_rate: Annotated[float, Gt(0)] = MLPProbe.learning_rate,
+    weight_decays: Annotated[tuple[Annotated[float, Ge(0)], ...], MinLen(1)] = MLPProbe.weight_decays,
+    validation_fraction: Annotated[float, Interval(gt=0, lt=1)] = MLPProbe.validation_fraction,
 ) -> Evaluation:
     """Return the evaluation: for each target, a small network names from features which transform was applied.
 
@@ -89,23 +89,38 @@ def transform_probe(
         validation_fraction: Share of the training images that chooses decay and epoch.
 
     Raises:
-        DataError: (by the evaluation) If images have no colour, or there are too few.
+        DataError: (before the run) If colour is to be named and images have none; (by the evaluation) if there are too
+            few.
         NonFiniteError: (by the evaluation) If a feature is not finite.
     """
     probe = MLPProbe(hidden_dim, epochs, batch_size, learning_rate, weight_decays, validation_fraction)
     questions = {target: _question(target, noise_deviation) for target in dict.fromkeys(targets)}
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        if "colour" not in questions:
+            return
+        try:
+            image, _ = data.split("test")[0]
+        except BadImageError:  # what that means is for the policy to say
+            return
+        _require_colour(len(image.getbands() if hasattr(image, "getbands") else image))
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
+        check(pretrained.backbone, pretrained.measure, data)
         train = _transformed(pretrained, data, "train", questions, max_train_images)
         test = _transformed(pretrained, data, "test", questions, None)
-        return probe_outcome(
-            {
-                target: probe(train[target], test[target], seed=pretrained.seed, device=pretrained.device)
-                for target in questions
-            }
-        )
+        return probe.outcome(train, test, pretrained)
 
+    evaluate.check = check  # type: ignore[attr-defined]
     return evaluate
+
+
+def _require_colour(channels: int) -> None:
+    if channels != 3:
+        raise DataError(
+            f"images have {channels} channels, and colour needs 3; leave it out: "
+            'targets = ["rotation", "noise", "sobel"]'
+        )
 
 
 def _question(target: Target, noise_deviation: float) -> _Question:
@@ -134,11 +149,8 @@ def _transformed(
         kept = chosen[places]
         if not kept.any():
             continue
-        if "colour" in questions and images.shape[1] != 3:
-            raise DataError(
-                f"simclr.transform_probe: images have {images.shape[1]} channels, and colour needs 3; "
-                'leave it out: targets = ["rotation", "noise", "sobel"]'
-            )
+        if "colour" in questions:
+            _require_colour(images.shape[1])
         pixels = images[torch.from_numpy(kept)].to(pretrained.device)
         for target, question in questions.items():
             keys = sample_keys(pretrained.seed, _FIRST_EPOCHS[target] - (split == "test"), places[kept])
