@@ -31,7 +31,7 @@ import torch
 from common import figures, goal, report
 from torch import Tensor
 
-from sslkit import DataError, Features, knn, linear
+from sslkit import AbsentError, Features, knn, linear
 from sslkit.builtin.evaluations.class_losses import class_loss
 from sslkit.builtin.evaluations.knn import knn_votes
 from sslkit.builtin.evaluations.l2_path import fit_path
@@ -191,7 +191,7 @@ class Held:
     def split(self, name: str) -> tuple[Tensor, Tensor]:
         """Return features and labels."""
         if name not in self._splits:
-            raise DataError(f"there is no split {name}")
+            raise AbsentError(f"there is no split {name}")
         return self._splits[name]
 
 

@@ -102,7 +102,7 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "Data", "Dataset", "Evaluation", "Pretrained", "Features", "Outcome", "Exporter", "Normalisation", "Tree",
     ),
     "For authors of components": (
-        "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "list_images", "find_images", "FoundImages",
+        "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "scaled_side", "list_images", "find_images", "FoundImages",
         "Listing", "IMAGE_SUFFIXES", "cached_arrays", "CropRule", "Boxes", "crop_boxes", "crop_and_resize", "Cropper",
         "require_range", "gather_rows", "sum_over_ranks", "rank", "world_size", "did_you_mean", "one_line", "safe_text",
         "duration",

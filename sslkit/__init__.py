@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from sslkit.builtin.views.cropper import require_range as require_range
     from sslkit.builtin.views.resample import crop_and_resize as crop_and_resize
     from sslkit.cache import cached_arrays as cached_arrays
+    from sslkit.engine.centre_crop import scaled_side as scaled_side
     from sslkit.engine.distributed import gather_rows as gather_rows
     from sslkit.engine.distributed import rank as rank
     from sslkit.engine.distributed import sum_over_ranks as sum_over_ranks
@@ -109,12 +110,12 @@ if TYPE_CHECKING:
     from sslkit.registry.discover import Registry as Registry
     from sslkit.registry.hookspecs import hookimpl as hookimpl
     from sslkit.registry.register import Register as Register
-    from sslkit.studies.rows import shown_interval as shown_interval
-    from sslkit.studies.rows import shown_value as shown_value
     from sslkit.studies.scores import mean_per_class as mean_per_class
     from sslkit.studies.scores import voc_map as voc_map
     from sslkit.studies.significance import bootstrap_interval as bootstrap_interval
     from sslkit.studies.significance import mean_and_deviation as mean_and_deviation
+    from sslkit.studies.wording import shown_interval as shown_interval
+    from sslkit.studies.wording import shown_value as shown_value
     from sslkit.text import did_you_mean as did_you_mean
     from sslkit.text import duration as duration
     from sslkit.text import one_line as one_line
@@ -163,6 +164,7 @@ _HOMES = {
     "sslkit.builtin.views.cropper": ("Cropper", "require_range"),
     "sslkit.builtin.views.resample": ("crop_and_resize",),
     "sslkit.cache": ("cached_arrays",),
+    "sslkit.engine.centre_crop": ("scaled_side",),
     "sslkit.engine.distributed": ("gather_rows", "rank", "sum_over_ranks", "world_size"),
     "sslkit.engine.evaluate": ("Result", "evaluate"),
     "sslkit.engine.features": ("embed_folder", "fitted_images"),
@@ -211,9 +213,9 @@ _HOMES = {
     "sslkit.registry.discover": ("Registry",),
     "sslkit.registry.hookspecs": ("hookimpl",),
     "sslkit.registry.register": ("Register",),
-    "sslkit.studies.rows": ("shown_interval", "shown_value"),
     "sslkit.studies.scores": ("mean_per_class", "voc_map"),
     "sslkit.studies.significance": ("bootstrap_interval", "mean_and_deviation"),
+    "sslkit.studies.wording": ("shown_interval", "shown_value"),
     "sslkit.text": ("did_you_mean", "duration", "one_line", "safe_text"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as pretrain.epochs=10")
     parser.add_argument("--build", action="store_true", help="also build the components and open the data")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
+    parser.add_argument("--skip-absent", action="store_true", help="list evaluations whose data is not there")
     parser.add_argument("--schema", action="store_true", help="print the JSON schema of recipes with what is installed")
 
 
@@ -36,17 +37,17 @@ def main(arguments: argparse.Namespace) -> int:
     names = ", ".join(dict.fromkeys(choice.component.name for choice in recipe.choices()))
     sys.stdout.write(safe_text(f"{arguments.recipe}: keys, types and ranges are good\ncomponents: {names}\n"))
     if arguments.build:
-        for line in _built(recipe, arguments.data_root):
+        for line in _built(recipe, arguments.data_root, skip_absent=arguments.skip_absent):
             sys.stdout.write(safe_text(line) + "\n")
     return 0
 
 
-def _built(recipe: object, data_root: Path | None) -> list[str]:
+def _built(recipe: object, data_root: Path | None, *, skip_absent: bool) -> list[str]:
     from sslkit.engine.check import check_build
     from sslkit.recipe.plan import Recipe
 
     assert isinstance(recipe, Recipe)
-    return check_build(recipe, data_root)
+    return check_build(recipe, data_root, skip_absent=skip_absent)
 
 
 def _print_schema() -> int:

@@ -64,7 +64,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _has(run: Run) -> str:
     """Say which evaluations a run has."""
-    found = dict.fromkeys(score.evaluation for score in run.scores)
+    from sslkit.text import one_line
+
+    found = dict.fromkeys(one_line(score.evaluated) for score in run.scores)
     return f"has {', '.join(found)}" if found else f"has none ({run.status})"
 
 
@@ -79,7 +81,7 @@ def _scores(names: str, comparisons: Sequence[Comparison]) -> Iterator[Table | s
     """Return a heading and a table for each comparison, their columns below each other."""
     from rich.table import Table
 
-    from sslkit.studies.rows import shown_interval, shown_value
+    from sslkit.studies.wording import shown_interval, shown_number, shown_value
     from sslkit.text import one_line
 
     for comparison in comparisons:
@@ -94,21 +96,32 @@ def _scores(names: str, comparisons: Sequence[Comparison]) -> Iterator[Table | s
         for entry in comparison.entries:
             style = "bold" if entry.verdict in ("best", "tied") else ""
             value = shown_value(metric, entry.value, entry.deviation)
-            difference = _signed(metric, entry.difference) if entry.difference else ""
+            difference = shown_number(metric, entry.difference) if entry.difference else ""
             tests = [_probability(entry.p), _probability(entry.mcnemar)]
             words = (f"  {names[entry.run]}", value, shown_interval(metric, entry.interval), difference, *tests)
-            table.add_row(*plain(*words, entry.verdict, style=style))
+            other = "" if entry.score.weights == comparison.score.weights else f"{entry.score.weights} weights"
+            table.add_row(*plain(*words, ", ".join(filter(None, (entry.verdict, other))), style=style))
         yield table
+        if comparison.options:
+            yield f"  different protocols: {'; '.join(_different(names, comparison))}"
         if comparison.problem:
             yield f"  not tested: {one_line(comparison.problem, 1000)}"
         yield ""
 
 
-def _signed(metric: str, difference: float) -> str:
-    """Return a difference: percentage points of fractions, and so without the sign of per cent."""
-    from sslkit.studies.rows import shown_value
+def _different(names: str, comparison: Comparison) -> Iterator[str]:
+    """Say in which options the evaluations themselves differ."""
+    from sslkit.text import one_line
 
-    return shown_value(metric, difference).removesuffix(" %")
+    for name, values in comparison.options.items():
+        each = zip(comparison.entries, map(_shown_option, values), strict=True)
+        yield f"{one_line(name)} is {', '.join(f'{value} in {names[entry.run]}' for entry, value in each)}"
+
+
+def _shown_option(value: Any) -> str:
+    from sslkit.text import one_line
+
+    return "absent" if value is None else one_line(json.dumps(value, default=str, ensure_ascii=False), _CELL)
 
 
 def _probability(p: float | None) -> str:
@@ -125,8 +138,7 @@ def _recipes(names: str, differences: Mapping[str, Sequence[Any]]) -> Iterator[T
         return
     table = Table("recipe", *names, box=None, padding=(0, 2, 0, 0), header_style="dim")
     for key, values in differences.items():
-        shown = ("absent" if value is None else json.dumps(value, default=str, ensure_ascii=False) for value in values)
-        table.add_row(*plain(one_line(key), *(one_line(value, _CELL) for value in shown)))
+        table.add_row(*plain(one_line(key), *map(_shown_option, values)))
     yield table
 
 
@@ -143,9 +155,19 @@ def _plain(
         },
         "comparisons": [
             {key: getattr(comparison.score, key) for key in what}
-            | {"problem": comparison.problem}
-            | {"runs": {names[e.run]: {key: getattr(e, key) for key in numbers} for e in comparison.entries}}
+            | {"problem": comparison.problem, "options": _by_name(names, comparison)}
+            | {
+                "runs": {
+                    names[entry.run]: {key: getattr(entry, key) for key in numbers} | {"weights": entry.score.weights}
+                    for entry in comparison.entries
+                }
+            }
             for comparison in comparisons
         ],
         "recipe": {key: dict(zip(names, values, strict=True)) for key, values in differences.items()},
     }
+
+
+def _by_name(names: str, comparison: Comparison) -> dict[str, dict[str, Any]]:
+    having = [names[entry.run] for entry in comparison.entries]
+    return {option: dict(zip(having, values, strict=True)) for option, values in comparison.options.items()}

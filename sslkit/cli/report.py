@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sslkit.studies.rows import Row
 
-_FORMATS: Final = {".csv": "csv", ".md": "markdown", ".html": "html", ".json": "json"}
+_FORMATS: Final = {".txt": "table", ".csv": "csv", ".md": "markdown", ".html": "html", ".json": "json"}
 _WIDE: Final = 250  # columns of a file or pipe: nobody's window
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, or one that holds runs")
     parser.add_argument("--each", action="store_true", help="a row for each run and seed")
     parser.add_argument(
-        "--format", choices=("table", *_FORMATS.values()), help="what to write (by the ending of FILE, else a table)"
+        "--format", choices=_FORMATS.values(), help="what to write (by the ending of FILE; a table on the terminal)"
     )
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write a file")
 
@@ -52,10 +52,13 @@ def main(arguments: argparse.Namespace) -> int:
     from sslkit.text import safe_text
 
     output = arguments.output
-    kind = arguments.format or _FORMATS.get(output.suffix if output is not None else "", "table")
+    kind = arguments.format or "table"
     if output is not None:
         if output.is_dir():
             raise RunError(f"{output}: is a folder; name a file in it, such as {output / 'report.html'}")
+        kind = arguments.format or _FORMATS.get(output.suffix.lower())
+        if kind is None:
+            raise RunError(f"{output}: end its name in one of {', '.join(_FORMATS)}, or say --format")
         require_writable(output.parent)
     if kind == "html" and arguments.each:
         raise RunError("--each is for tables: a page shows every run and the mean; leave it out")
@@ -86,8 +89,8 @@ def parts(rows: Sequence[Row]) -> Iterator[Table | str]:
 
     from rich.table import Table
 
-    from sslkit.studies.rows import shown_interval, shown_value
     from sslkit.studies.tables import place
+    from sslkit.studies.wording import shown_interval, shown_value
     from sslkit.text import one_line
 
     titles = [one_line(row.score.title) for row in rows if row.score is not None]

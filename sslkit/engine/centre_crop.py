@@ -30,7 +30,7 @@ def fit_image(image: Any, size: int, share: float = CENTRAL_SHARE) -> Tensor:
         size: Side in pixels.
         share: Of the shorter side that is kept.
     """
-    side = _scaled_side(size, share)
+    side = scaled_side(size, share)
     if isinstance(image, Image.Image):
         scale = side / min(image.size)
         width, height = (max(side, round(edge * scale)) for edge in image.size)
@@ -44,7 +44,7 @@ def fit_image(image: Any, size: int, share: float = CENTRAL_SHARE) -> Tensor:
 def fit_tensors(images: Tensor, size: int, share: float = CENTRAL_SHARE) -> Tensor:
     """Return uint8 images [N, C, H, W] as [N, C, size, size], by the rule of `fit_image`."""
     height, width = images.shape[2:]
-    side = _scaled_side(size, share)
+    side = scaled_side(size, share)
     if height == width == size == side:
         return images
     scale = side / min(height, width)
@@ -57,5 +57,6 @@ def fit_tensors(images: Tensor, size: int, share: float = CENTRAL_SHARE) -> Tens
     return resized[:, :, top : top + size, left : left + size]
 
 
-def _scaled_side(size: int, share: float) -> int:
+def scaled_side(size: int, share: float = CENTRAL_SHARE) -> int:
+    """Return to how many pixels an image's shorter side is scaled before its centre of `size` pixels is cut out."""
     return size if size <= _UNCROPPED_UP_TO else round(size / share)

@@ -29,8 +29,8 @@ from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import complete_views
-from sslkit.errors import DataError
-from sslkit.recipe.plan import Choice, PretrainPlan, Recipe
+from sslkit.errors import AbsentError, DataError
+from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 
@@ -39,12 +39,13 @@ _STAND_IN_CLASSES: Final = 2  # where no data is opened
 _STAND_IN: Final = 256  # pixels; the image used where no data is opened
 
 
-def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
+def check_build(recipe: Recipe, data_root: Path | None, *, skip_absent: bool = False) -> list[str]:
     """Build a recipe's components and open its data.
 
     Args:
         recipe: The checked recipe.
         data_root: What `folder` keys are below; without it, data that reads a folder is not opened.
+        skip_absent: List evaluations whose data is not there, where else it is an error.
 
     Returns:
         What was found, line by line.
@@ -65,24 +66,34 @@ def check_build(recipe: Recipe, data_root: Path | None) -> list[str]:
         measured = load_frozen(recipe)
         size = measured.input_size
     for plan in recipe.evaluate:
-        test_data = data if plan.data is None else _opened(plan.data, data_root, recipe.seed, lines)
-        if test_data is not None:
-            for name in ("train", "test"):
-                test_data.split(name)
-        if measured is not None:
-            for name in plan.features:
-                require_measurable(name, measured.backbone, getattr(measured, "head", None))
-            if plan.data is not None and test_data is not None:
-                require_channels(measured.backbone, test_data, size, plan.data.path)
-        evaluation = built(plan.evaluation, recipe.seed)
-        if test_data is not None:
-            if measured is not None:
-                check_evaluation(evaluation, plan, measured.backbone, test_data)
-            choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
-            require_labels(evaluation, test_data, plan.evaluation, choice)
+        try:
+            test_data = data if plan.data is None else _opened(plan.data, data_root, recipe.seed, lines)
+            for name in ("train", "test") if test_data is not None else ():
+                test_data.split(name)  # type: ignore[union-attr]
+        except AbsentError as error:
+            if not skip_absent:
+                raise
+            lines.append(f"{plan.evaluation.path} would be skipped: {error}")
+            continue
+        _check_evaluation(plan, recipe, test_data, measured, size)
     for choice in recipe.export:
         built(choice, recipe.seed)
     return lines
+
+
+def _check_evaluation(plan: EvaluatePlan, recipe: Recipe, data: Data | None, measured: Any, size: int) -> None:
+    evaluation = built(plan.evaluation, recipe.seed)
+    if measured is not None:
+        for name in plan.features:
+            require_measurable(name, measured.backbone, getattr(measured, "head", None))
+    if data is None:
+        return
+    choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
+    require_labels(evaluation, data, plan.evaluation, choice)
+    if measured is not None:
+        check_evaluation(evaluation, plan, measured.backbone, data)
+        if plan.data is not None:
+            require_channels(measured.backbone, data, size, plan.data.path)
 
 
 def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: list[str]) -> tuple[Any, int]:

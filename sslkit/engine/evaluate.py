@@ -19,6 +19,7 @@ from sslkit.engine.unfinished import Notes
 from sslkit.errors import PluginError, RunError
 from sslkit.studies.scores import scorable
 from sslkit.studies.significance import bootstrap_interval
+from sslkit.studies.wording import measured
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,7 @@ class Result:
     @property
     def title(self) -> str:
         """What is measured, in a few words."""
-        if self.features == "pixels":
-            return "raw pixels"
-        return self.features if self.weights == "pretrained" else f"{self.features}, {self.weights} backbone"
+        return measured(self.features, self.weights)
 
     def row(self) -> dict[str, Any]:
         """Return the headline as one row of `summary.json`."""

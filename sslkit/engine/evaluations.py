@@ -16,7 +16,7 @@ from sslkit.engine.choices import OpenedData, built
 from sslkit.engine.fit import require_channels
 from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data, Evaluation
-from sslkit.errors import DataError, RunError, SslkitError
+from sslkit.errors import AbsentError, RunError, SslkitError
 from sslkit.recipe.plan import Choice, EvaluatePlan, Recipe
 
 
@@ -65,7 +65,7 @@ def build_evaluations(
         is_new = choice not in data
         try:
             opened = data.open_for_evaluation(choice)
-        except DataError as error:
+        except AbsentError as error:
             if not skip_absent:
                 raise
             skipped[f"{plan.evaluation.path} ({plan.evaluation.component.name})"] = str(error)

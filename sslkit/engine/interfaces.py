@@ -190,7 +190,7 @@ class Data(Protocol):
     class_names: Sequence[str] | None
 
     def split(self, name: str) -> Dataset:
-        """Return the split `pretrain`, `train`, `validation` or `test`; DataError if there is none."""
+        """Return the split `pretrain`, `train`, `validation` or `test`; AbsentError if there is none."""
 
 
 class Method(Protocol):

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from sslkit.errors import DataError, RunError
 from sslkit.studies.collect import Run, Score
 from sslkit.studies.recipes import what_leaves
-from sslkit.studies.scores import NEEDS, correct, scorable, score
+from sslkit.studies.scores import NEEDS, correct, labels_of, scorable, score
+from sslkit.studies.settings import differing
 from sslkit.studies.significance import LEVEL, bootstrap_interval, mcnemar, mean_and_deviation, permutation_test
 
 _Stored = Sequence[Mapping[str, NDArray[Any]]]
 Verdict = Literal["best", "tied", "worse", ""]
 
+_RIGHT_OR_WRONG: Final = {"top1": "top1", "top5": "top5", "mean_per_class": "top1"}  # and what an image is in it
 _ROUNDING: Final = 1e-5  # by which a score may differ from the one that its predictions give
 
 
@@ -31,6 +33,7 @@ class Entry:
 
     Attributes:
         run: Its position among those compared.
+        score: What was measured of it.
         value: Mean over the evaluation's seeds.
         deviation: Between these seeds; None for one.
         interval: Of the value; None for several seeds.
@@ -42,6 +45,7 @@ class Entry:
     """
 
     run: int
+    score: Score
     value: float
     deviation: float | None = None
     interval: tuple[float, float] | None = None
@@ -56,18 +60,31 @@ class Comparison:
     """One evaluation that at least two runs share.
 
     Attributes:
-        score: Says what was measured; the first run's.
         entries: One for each run that has it.
         problem: Why nothing is tested; "" if it was.
     """
 
-    score: Score
     entries: tuple[Entry, ...]
     problem: str = ""
+
+    @property
+    def score(self) -> Score:
+        """What was measured: the first run's, but rather of weights that are not random."""
+        return next((entry.score for entry in self.entries if entry.score.weights != "random"), self.entries[0].score)
+
+    @property
+    def options(self) -> dict[str, list[Any]]:
+        """Options in which the evaluations themselves differ, with the value in each entry, None where it has none."""
+        several = [entry.score.options for entry in self.entries]
+        return {name: [options.get(name) for options in several] for name in differing(several)}
 
 
 def compare(runs: Sequence[Run], names: Sequence[str]) -> list[Comparison]:
     """Compare the runs in every evaluation that at least two of them share, each with the best.
+
+    Evaluations of the same name are matched by the options in which those of one run differ, wherever they stand in
+    the recipe. What is left of differences, the comparison has in its `options`: these are different protocols.
+    A run that is about random weights is compared with the weights of the others.
 
     Args:
         runs: To compare.
@@ -77,7 +94,8 @@ def compare(runs: Sequence[Run], names: Sequence[str]) -> list[Comparison]:
     for position, run in enumerate(runs):
         for found in run.scores:
             if found.value is not None:
-                shared.setdefault(found.what, {}).setdefault(position, []).append(found)
+                what = replace(found, weights=found.weights if found.is_baseline else "").what
+                shared.setdefault(what, {}).setdefault(position, []).append(found)
     return [_compared(by_run, names) for by_run in shared.values() if len(by_run) > 1]
 
 
@@ -97,26 +115,26 @@ def recipe_difference(runs: Sequence[Run]) -> dict[str, list[Any]]:
 
 def _compared(by_run: Mapping[int, Sequence[Score]], names: Sequence[str]) -> Comparison:
     """Test each run against the best, if their predictions are of the same images."""
-    first = next(iter(by_run.values()))[0]
+    metric = next(iter(by_run.values()))[0].metric
     entries = tuple(_entry(position, scores) for position, scores in by_run.items())
-    if first.metric not in NEEDS:
-        return Comparison(first, entries, f"{first.metric} is no score of single images")
+    if metric not in NEEDS:
+        return Comparison(entries, f"{metric} is no score of single images")
     try:
         stored = {position: [found.predictions() for found in scores] for position, scores in by_run.items()}
         _require_pairs(by_run, stored, names)
     except (DataError, RunError) as error:
-        return Comparison(first, entries, str(error))
-    entries = tuple(_with_interval(entry, stored[entry.run], first.metric) for entry in entries)
+        return Comparison(entries, str(error))
+    entries = tuple(_with_interval(entry, stored[entry.run], metric) for entry in entries)
     best = max(entries, key=lambda entry: entry.value)
-    others = {entry.run: _against(best, entry, first.metric, stored) for entry in entries if entry is not best}
+    others = {entry.run: _against(best, entry, metric, stored) for entry in entries if entry is not best}
     alone = all(entry.verdict == "worse" for entry in others.values())
     others[best.run] = replace(best, difference=0.0, verdict="best" if alone else "tied")
-    return Comparison(first, tuple(others[position] for position in by_run))
+    return Comparison(tuple(others[position] for position in by_run))
 
 
 def _entry(position: int, scores: Sequence[Score]) -> Entry:
     value, deviation = mean_and_deviation([found.value for found in scores if found.value is not None])
-    return Entry(position, value, deviation, scores[0].interval if len(scores) == 1 else None)
+    return Entry(position, scores[0], value, deviation, scores[0].interval if len(scores) == 1 else None)
 
 
 def _with_interval(entry: Entry, stored: _Stored, metric: str) -> Entry:
@@ -136,15 +154,21 @@ def _require_pairs(by_run: Mapping[int, Sequence[Score]], stored: Mapping[int, _
     reference = by_run[first][0]
     for position, scores in by_run.items():
         pair = f"{names[first]} and {names[position]}"
-        for found, predictions in zip(scores, stored[position], strict=True):
+        for number, (found, predictions) in enumerate(zip(scores, stored[position], strict=True)):
             if found.fingerprint and reference.fingerprint and found.fingerprint != reference.fingerprint:
                 raise RunError(f"{pair} were tested on different images")
             if not scorable(found.metric, predictions):
                 raise RunError(f"{names[position]} has no stored predictions; evaluate it again")
-            if not np.array_equal(predictions.get("label", ()), stored[first][0].get("label", ())):
+            # What is asked of an image may be drawn, and be another in each repetition.
+            others = labels_of(stored[first][min(number, len(stored[first]) - 1)])
+            if not _equal(labels_of(predictions), others):
                 raise RunError(f"{pair} were tested on images with different labels")
             if abs(score(found.metric, predictions) - (found.value or 0.0)) > _ROUNDING:
                 raise RunError(f"the stored predictions of {names[position]} do not give its score; evaluate it again")
+
+
+def _equal(a: Mapping[str, NDArray[Any]], b: Mapping[str, NDArray[Any]]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def _against(best: Entry, entry: Entry, metric: str, stored: Mapping[int, _Stored]) -> Entry:
@@ -154,8 +178,7 @@ def _against(best: Entry, entry: Entry, metric: str, stored: Mapping[int, _Store
     # In VOC the test is of accuracy, and the best by average precision need not be the best there.
     worse = p <= LEVEL and own.mean() < theirs.mean()
     exact = None
-    if metric != "voc_map" and len(stored[best.run]) == len(stored[entry.run]) == 1:
-        plain = "top5" if metric == "top5" else "top1"
-        exact = mcnemar(correct(plain, stored[best.run][0]), correct(plain, stored[entry.run][0]))
+    if metric in _RIGHT_OR_WRONG and len(stored[best.run]) == len(stored[entry.run]) == 1:
+        exact = mcnemar(*(correct(_RIGHT_OR_WRONG[metric], stored[run][0]) for run in (best.run, entry.run)))
     difference = entry.value - best.value
     return replace(entry, difference=difference, p=p, mcnemar=exact, verdict="worse" if worse else "tied")

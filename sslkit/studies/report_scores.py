@@ -157,7 +157,9 @@ def scores_table(group: Group, *, label: Callable[[Row], str] | None = None) -> 
         )
     ticks = [shown_value(metric, value).replace(".00 %", " %") for value in np.linspace(low, high, 3)]
     lines.append(f'<tr class="scale" aria-hidden="true"><td></td><td class="plot">{scale(ticks)}</td><td></td></tr>')
-    names = [(_line(reference), f"{reference.name}: {shown_value(metric, reference.value)}") for reference in references]
+    names = [
+        (_line(reference), f"{reference.name}: {shown_value(metric, reference.value)}") for reference in references
+    ]
     return f'<table class="scores">{"".join(lines)}</table>{legend(names) if names else ""}'
 
 

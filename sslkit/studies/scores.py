@@ -110,9 +110,10 @@ def correct(metric: str, predictions: Predictions) -> NDArray[Any]:
     """Return what each test image adds to a score: [n], and their mean is the score.
 
     For `top1` and `top5` whether the image was right, as booleans. For `mean_per_class` right or wrong, weighted so
-    that every class counts alike. For `mean_accuracy` the fraction of targets that were named rightly. Images add nothing to average precision one by one, so for `voc_map` the paper tests
-    accuracy: how many of the image's classes have a score of the right sign (above 0 is present), weighted so that the
-    mean is the fraction of all entries that are not difficult.
+    that every class counts alike. For `mean_accuracy` the fraction of its targets that were named rightly. Images add
+    nothing to average precision one by one, so for `voc_map` the paper tests accuracy: how many of the image's classes
+    have a score of the right sign (above 0 is present), weighted so that the mean is the fraction of all entries that
+    are not difficult.
 
     Args:
         metric: "top1", "top5", "mean_per_class", "mean_accuracy" or "voc_map".
@@ -165,11 +166,8 @@ def scorable(metric: str, predictions: Predictions) -> bool:
         metric: Any metric's name.
         predictions: As the evaluation stored them.
     """
-    try:
-        _require(metric, predictions)
-    except DataError:
-        return False
-    return True
+    names = _needed(metric, predictions) if metric in NEEDS else ()
+    return bool(names) and set(names) <= set(predictions) and len(predictions[names[0]]) > 0
 
 
 def labels_of(predictions: Predictions) -> Predictions:

@@ -1,7 +1,7 @@
 """The options of a recipe's `[[evaluate]]` tables: by which evaluations of the same name are told apart.
 
-Enters: the tree of a `resolved.toml`. Leaves: dotted options, those that differ, and words for them. Called by `collect`
-and `difference`.
+Enters: the tree of a `resolved.toml`. Leaves: dotted options, those that differ, and words for them. Called by
+`collect` and `difference`.
 """
 
 from __future__ import annotations

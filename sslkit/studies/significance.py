@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import NormalDist
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sslkit.errors import DataError
-from sslkit.studies.scores import Predictions, correct, voc_map_weighted
+from sslkit.studies.scores import Predictions, correct, score, voc_map_weighted
 
 SWAPS: Final = 100_000  # Source: SimCLR, appendix B.8.1
 LEVEL: Final = 0.05  # below it a difference counts as significant. Source: SimCLR, Table 8
@@ -32,8 +33,13 @@ def bootstrap_interval(
 
     Accuracies are drawn by their exact law, a count of right images (of each class), not image by image.
 
+    Where all test sets drawn have the same score, as when every image was right, they say nothing of how sure it is:
+    then the bounds are Wilson's. Where the score is a mean over classes, they are for as many images as would make an
+    accuracy vary as much as that mean does; of "voc_map" those that show a class count as its images. An interval that
+    does not reach the score, which happens to average precision of few images, is stretched to it.
+
     Args:
-        metric: "top1", "top5", "mean_per_class" or "voc_map".
+        metric: "top1", "top5", "mean_per_class", "mean_accuracy" or "voc_map".
         predictions: As the evaluation stored them.
         confidence: Fraction of the resampled scores in the interval, between 0 and 1.
         resamples: Test sets drawn; of "voc_map" at most 500.
@@ -43,15 +49,39 @@ def bootstrap_interval(
         DataError: The metric does not follow from these predictions.
     """
     generator = np.random.default_rng(seed)
-    right = correct(metric, predictions)
+    value, right = score(metric, predictions), correct(metric, predictions)
+    sizes = np.array([len(right)])
     if metric == "voc_map":
         values = _resampled_voc_map(predictions, min(resamples, _MOST_RANKINGS), generator)
+        sizes = (np.asarray(predictions["label"]) == 1).sum(axis=0)
     elif metric == "mean_per_class":
         values = _resampled_mean_per_class(right > 0, np.asarray(predictions["label"]), resamples, generator)
+        sizes = np.unique(predictions["label"], return_counts=True)[1]
     else:
-        values = generator.binomial(len(right), right.mean(), resamples) / len(right)
+        values = _resampled_mean(right, resamples, generator)
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)
+    if high - low < 0.1**_DIGITS:
+        low, high = _wilson(value, sizes[sizes > 0], confidence)
+    return float(min(low, value)), float(max(high, value))
+
+
+def _wilson(mean: float, sizes: NDArray[Any], confidence: float) -> tuple[float, float]:
+    """Return the bounds of a mean of fractions, each of so many images.
+
+    Source: Wilson 1927, Journal of the American Statistical Association 22.
+    """
+    n = len(sizes) ** 2 / (1 / sizes).sum()  # of one fraction, whose variance is that of the mean
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    centre = (mean + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(mean * (1 - mean) / n + (z / (2 * n)) ** 2)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def _resampled_mean(right: NDArray[Any], resamples: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Draw how many images add each amount: one and nothing, or parts of one."""
+    levels, amounts = (array[::-1] for array in np.unique(right, return_counts=True))
+    drawn = generator.multinomial(len(right), amounts / len(right), resamples)
+    return np.asarray(drawn @ levels / len(right), dtype=np.float64)
 
 
 def _resampled_mean_per_class(

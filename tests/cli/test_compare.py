@@ -64,11 +64,39 @@ def test_other_test_images_are_refused_in_a_line(write_run, capsys):
     assert "worse" not in shown
 
 
+def test_different_protocols_are_called_so(write_run, capsys):
+    runs = [write_run(name, model(40), model(30, features="z")) for name in "ab"]
+    for run, options in zip(
+        runs, ("k = 1\n[evaluate.data]\nsize = 8", "k = 50\n[evaluate.data]\nname = 'x'"), strict=True
+    ):
+        (run / "resolved.toml").write_text(f"[[evaluate]]\nname = 'builtin.knn'\n{options}\n")
+    line = "  different protocols: k is 1 in A, 50 in B; data.size is 8 in A, absent in B"
+    lines = said(capsys, *runs).out.splitlines()
+    assert sum(shown.startswith(line) for shown in lines) == 2
+    found = json.loads(said(capsys, *runs, "--json").out)
+    assert found["comparisons"][0]["options"]["k"] == {"A": 1, "B": 50}
+
+
+def test_weights_that_are_random_are_called_so(write_run, capsys):
+    trained = write_run("a", model(10))
+    untrained = write_run("b", model(60, weights="random"), more='weights = "random"')
+    lines = said(capsys, untrained, trained).out.splitlines()
+    assert "builtin.knn on builtin.shapes, h: top1" in lines
+    assert [line.rstrip().split("  ")[-1].strip() for line in lines if line.startswith(("  A ", "  B "))] == [
+        "worse, random weights",
+        "best",
+    ]
+    found = json.loads(said(capsys, untrained, trained, "--json").out)["comparisons"][0]
+    assert (found["weights"], found["runs"]["A"]["weights"]) == ("pretrained", "random")
+
+
 def test_a_mistake_is_one_line(write_run, capsys):
     first, unfinished = write_run("a", model(40)), write_run("b", status="stopped")
     assert "1 run to compare: name 2 to 26" in said(capsys, first, code=2).err
     expected = "error: the runs share no evaluation: A has builtin.knn; B has none (stopped)\n"
     assert said(capsys, first, unfinished, code=2).err == expected
+    several = write_run("c", *(model(40, index=i, options=f"k = {i}", features="z") for i in (0, 1)))
+    assert "B has builtin.knn (k=0), builtin.knn (k=1)" in said(capsys, first, several, code=2).err
 
 
 def test_values_of_recipes_drive_no_terminal(write_run, capsys):

@@ -52,6 +52,16 @@ def test_the_ending_chooses_the_format(runs, capsys, tmp_path, ending):
         assert "60.00 ± 14.14 %" in text
 
 
+@pytest.mark.parametrize("name", ["scores.foo", "scores"])
+def test_an_unknown_ending_is_refused_unless_the_format_is_said(runs, capsys, tmp_path, name):
+    path = tmp_path / name
+    message = f"error: {path}: end its name in one of .txt, .csv, .md, .html, .json, or say --format\n"
+    assert said(capsys, "report", runs, "-o", path, code=2).err == message
+    assert not path.exists()
+    said(capsys, "report", runs, "-o", path, "--format", "csv")
+    assert path.read_text().startswith("run,folders,")
+
+
 def test_a_format_goes_to_the_terminal_too(runs, capsys):
     assert said(capsys, "report", runs, "--format", "markdown").out.startswith("| run |")
 

@@ -171,3 +171,32 @@ def test_data_sets_of_one_component_are_told_apart_by_their_folder_or_name(write
         "builtin.knn (birds) on builtin.sets, h",
         "builtin.knn (food) on builtin.sets, h",
     ]
+
+
+def test_an_evaluation_without_data_of_its_own_has_those_of_the_pretraining(write_run):
+    more = "[pretrain.data]\nname = 'builtin.sets'\nfolder = '/data/x/birds'"
+    of = RIGHT | {"data": "builtin.sets"}
+    other = "[evaluate.data]\nname = 'builtin.sets'\nfolder = '/data/x/food'"
+    run = only(write_run("a", of, of | {"index": 1, "options": other}, more=more))
+    assert [score.setting for score in run.scores] == ["birds", "food"]
+
+
+def test_equal_tables_are_counted_and_what_differs_only_in_features_is_not(write_run):
+    run = only(write_run("a", RIGHT, RIGHT | {"features": "z", "index": 1}, RIGHT | {"index": 2}))
+    assert [score.setting for score in run.scores] == ["", "", "no. 2"]
+
+
+def test_an_option_whose_name_begins_like_a_key_of_the_engine_tells_tables_apart(write_run):
+    of = [RIGHT | {"index": index, "options": f"features_kept = {index}"} for index in (0, 1)]
+    assert [score.setting for score in only(write_run("a", *of)).scores] == ["features_kept=0", "features_kept=1"]
+
+
+@pytest.mark.parametrize(
+    ("more", "baseline"),
+    [('weights = "random"', False), ('weights = "elsewhere"', True), ('weights = "random"\n[pretrain]', True)],
+)
+def test_random_weights_are_a_baseline_but_where_the_run_is_about_them(write_run, more, baseline):
+    run = only(
+        write_run("a", RIGHT | {"weights": "random"}, RIGHT | {"weights": "none", "features": "pixels"}, more=more)
+    )
+    assert [score.is_baseline for score in run.scores] == [baseline, True]

@@ -89,6 +89,77 @@ def test_only_shared_evaluations_are_compared(write_run):
     assert [comparison.score.features for comparison in found] == ["z"]
 
 
+def knn(wrong, index, k, more="temperature = 0.07"):
+    return model(wrong, seed=wrong) | {"index": index, "options": f"k = {k}\n{more}"}
+
+
+def values(comparison):
+    return [entry.value for entry in comparison.entries]
+
+
+def test_tables_are_paired_by_their_options_wherever_they_stand(write_run):
+    first = write_run("a", knn(40, 0, k=1), knn(50, 1, k=50))
+    second = write_run("b", knn(52, 0, k=50), knn(42, 1, k=1))
+    found = compared(first, second)
+    assert [(c.score.setting, values(c), c.options) for c in found] == [
+        ("k=1", [0.8, 0.79], {}),
+        ("k=50", [0.75, 0.74], {}),
+    ]
+
+
+def test_the_only_tables_are_paired_and_it_is_said_what_differs(write_run):
+    (found,) = compared(write_run("a", knn(40, 0, k=1)), write_run("b", knn(52, 0, k=50, more="")))
+    assert values(found) == [0.8, 0.74]
+    assert found.options == {"k": [1, 50], "temperature": [0.07, None]}
+    assert found.problem == ""
+
+
+def test_of_what_pairs_by_the_telling_option_the_rest_is_said(write_run):
+    first = write_run("a", knn(40, 0, k=1), knn(50, 1, k=50))
+    (found,) = compared(first, write_run("b", knn(52, 0, k=50, more="temperature = 0.5")))
+    assert (values(found), found.options) == ([0.75, 0.74], {"temperature": [0.07, 0.5]})
+
+
+def test_a_table_that_a_run_has_twice_is_no_second_seed(write_run):
+    (found,) = compared(write_run("a", knn(40, 0, k=1), knn(50, 1, k=1)), write_run("b", knn(42, 0, k=1)))
+    assert values(found) == [0.8, 0.79]
+    assert [entry.deviation for entry in found.entries] == [None, None]
+
+
+def test_a_run_about_random_weights_is_compared_with_the_trained_ones(write_run):
+    untrained = write_run("a", model(120, weights="random"), more='weights = "random"')
+    trained = write_run("b", model(40, seed=1), model(100, seed=2, weights="random"))
+    (found,) = compared(untrained, trained)
+    assert values(found) == [0.4, 0.8]
+    assert [entry.score.weights for entry in found.entries] == ["random", "pretrained"]
+    assert found.score.weights == "pretrained"
+    assert [entry.verdict for entry in found.entries] == ["worse", "best"]
+
+
+def probe(wrong, seed=0):
+    """Two targets, one of which is wrong so often; what is asked is drawn from the seed."""
+    asked = np.random.default_rng(seed).integers(0, 2, 200)
+    named = np.where(np.arange(200) < wrong, 1 - asked, asked)
+    stored = {"predicted_a": named, "label_a": asked, "predicted_b": LABEL, "label_b": LABEL}
+    return {"metric": "mean_accuracy", "value": score("mean_accuracy", stored), "stored": stored, "seed": seed}
+
+
+def test_several_targets_are_tested_by_their_mean(write_run):
+    (found,) = compared(write_run("a", probe(40)), write_run("b", probe(60)))
+    best, other = found.entries
+    assert (best.value, other.value) == (0.9, 0.85)
+    a, b = (correct("mean_accuracy", probe(wrong)["stored"]) for wrong in (40, 60))
+    assert (other.p, other.mcnemar, other.verdict) == (permutation_test(a, b), None, "worse")
+    assert other.interval[0] < 0.85 < other.interval[1]
+
+
+def test_what_is_asked_may_differ_between_repetitions_but_not_between_runs(write_run):
+    first = write_run("a", probe(40, seed=0), probe(44, seed=1))
+    assert compared(first, write_run("b", probe(60, seed=0), probe(64, seed=1)))[0].problem == ""
+    (found,) = compared(first, write_run("c", probe(60, seed=2), probe(64, seed=3)))
+    assert found.problem == "A and B were tested on images with different labels"
+
+
 def test_seeds_of_an_evaluation_are_tested_by_their_average(write_run):
     first = [model(40, seed=0) | {"seed": 0}, model(42, seed=1) | {"seed": 1}]
     second = [model(80, seed=2) | {"seed": 0}, model(84, seed=3) | {"seed": 1}]

@@ -107,10 +107,10 @@ def test_a_page_shows_everything_that_a_run_left(full_run):
     ]  # fmt: skip
     label = np.load(folder / "evaluate/0-builtin.knn/predictions.npz")["pretrained.h.0.label"]
     most = np.bincount(label).max() / COUNT
-    assert f"chance: {most * 100:.1f} %" in elements.text
-    assert "random backbone: 25.0 %" in elements.text
-    assert "25.0 % 20.0 to 30.0" in elements.text
-    assert "raw pixels: 30.0 %" in elements.text
+    assert f"chance: {most * 100:.2f} %" in elements.text
+    assert "random backbone: 25.00 %" in elements.text
+    assert "25.00 % 20.00 to 30.00" in elements.text
+    assert "raw pixels: 30.00 %" in elements.text
     assert "builtin.timm, 8 features" in elements.text
     assert "3 epochs" in elements.text
     assert "the embeddings collapse" in elements.text
@@ -185,7 +185,7 @@ def test_several_labels_show_the_precision_of_each_class(write_run):
     text = Elements(written(write_run("run", row))).text
     assert "100.0 % in 2" in text
     assert text.index("100.0 % in 2") < text.index("50.0 % in 1")
-    assert "chance: 41.7 %" in text  # (2 / 4 + 1 / 3) / 2
+    assert "chance: 41.67 %" in text  # (2 / 4 + 1 / 3) / 2
 
 
 @pytest.mark.parametrize("status", ["running", "stopped", "failed"])
@@ -274,8 +274,26 @@ def test_several_runs_share_tables_and_charts(full_run):
     assert elements.open == []
     assert "<h1>All of them</h1>" in text
     assert re.findall("<h2>(.*?)</h2>", text) == ["Runs", "Scores", "Curves", "Notes"]
-    assert "± 0.0, 2 seeds" in elements.text
+    assert "± 0.00, 2 seeds" in elements.text
     assert set(re.findall(r'class="curve" stroke="var\(--c(\d)\)"[^>]*></svg><span>run 2</span>', text)) == {"2"}
     assert text.count("<span>run 0</span>") == len(re.findall('<figure class="chart">', text))
     assert text.count("<span>run 1</span>") == 1
     assert "✗ broken" in elements.text
+
+
+def test_a_run_that_is_about_random_weights_shows_them_as_its_own(full_run):
+    folder = full_run(more='weights = "random"')
+    path = folder / "evaluate" / "0-builtin.knn" / "metrics.json"
+    kept = [row for row in json.loads(path.read_text())["results"] if row["weights"] != "pretrained"]
+    path.write_text(json.dumps({"results": kept}))
+    text = written(folder)
+    assert 'class="tile"><b>25.00 %' in text
+    assert text.count('class="hollow"') == 1  # the pixels
+    assert "random backbone: 25.00 %</span>" not in text
+
+
+def test_two_settings_of_an_evaluation_are_two_tables(write_run):
+    rows = [{"value": 0.5, "index": index, "options": f"k = {index}"} for index in (0, 1)]
+    text = written(write_run("run", *rows))
+    assert "<h3>builtin.knn (k=0) on builtin.shapes</h3>" in text
+    assert "top-1 accuracy of h: builtin.knn (k=1) on builtin.shapes</span>" in text

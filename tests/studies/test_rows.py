@@ -7,7 +7,7 @@ import json
 import pytest
 
 from sslkit.studies.collect import read_runs
-from sslkit.studies.rows import gathered, shown_interval, shown_value
+from sslkit.studies.rows import gathered
 from sslkit.studies.tables import csv_text, json_text, markdown_text
 
 
@@ -68,6 +68,23 @@ def test_a_seed_that_was_run_twice_counts_once(write_run):
     assert (row.value, row.seeds, row.folders) == (pytest.approx(0.6), 2, tuple(folders[1:]))
 
 
+def test_a_repetition_that_did_not_finish_hides_no_finished_run(write_run):
+    finished, earlier = write_run("b", {"value": 0.5}), write_run("a", {"value": 0.1}, status="stopped")
+    later = write_run("c", {"value": 0.2}, status="failed")
+    (row,) = rows(earlier, finished, later)
+    assert (row.value, row.folders, row.status) == (0.5, (finished,), "finished")
+    (row,) = rows(earlier, later)
+    assert (row.value, row.status) == (0.2, "failed")
+
+
+@pytest.mark.parametrize("weights", ["random", "timm:resnet18"])
+def test_weights_that_are_named_otherwise_are_no_folder(write_run, monkeypatch, weights):
+    source = write_run("source")
+    monkeypatch.chdir(source)
+    named = write_run("a", {"value": 0.5}, more=f"weights = '{weights}'")
+    assert len(rows(named, write_run("b", {"value": 0.6}, more=f"weights = '{source}'"))) == 2
+
+
 def test_evaluations_of_weights_differ_by_the_seeds_of_the_weights(write_run):
     sources = [write_run(f"source{seed}", seed=seed) for seed in (0, 1)]
     folders = [write_run(f"of{s.name}", {"value": 0.5}, more=f"weights = '{s}'") for s in sources]
@@ -111,13 +128,6 @@ def test_runs_without_a_score_have_a_row_each(write_run):
 def test_different_statuses_are_counted(write_run):
     (row,) = rows(write_run("a", {"value": 0.5}), write_run("b", {"value": 0.5}, seed=1, status="stopped"))
     assert row.status == "1 finished, 1 stopped"
-
-
-def test_fractions_are_per_cent_and_anything_else_is_itself():
-    assert shown_value("top1", 0.61234, 0.0123) == "61.23 ± 1.23 %"
-    assert shown_value("rankme", 61.234) == "61.23"
-    assert shown_value("top1", None) == "not a number"
-    assert shown_interval("top1", (0.5, 0.625)) == "50.00 to 62.50"
 
 
 def test_text_from_outside_is_neither_formula_nor_markup(write_run):

@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score
 
 from sslkit import DataError, mean_per_class, voc_map
-from sslkit.studies.scores import correct, scorable, score, voc_map_weighted
+from sslkit.studies.scores import correct, labels_of, scorable, score, voc_map_weighted
 
 # Ranked: present, absent, present, present, absent, absent, present. Of 4 present images, recall and precision are
 # 1/4 1/1, 1/4 1/2, 2/4 2/3, 3/4 3/4, 3/4 3/5, 3/4 3/6, 4/4 4/7. The best precision at recall >= t is
@@ -106,6 +106,22 @@ def test_what_images_add_has_the_score_as_its_mean():
     assert score("top1", predictions) == 0.75
     assert score("top5", predictions) == 1
     assert correct("mean_per_class", predictions).mean() == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_of_several_targets_images_add_the_fraction_that_was_named():
+    predictions = {
+        "predicted_colour": np.array([1, 0, 1, 0]), "label_colour": np.array([1, 0, 0, 0]),
+        "predicted_size": np.array([2, 2, 2, 2]), "label_size": np.array([2, 0, 1, 2]),
+    }  # fmt: skip
+    assert correct("mean_accuracy", predictions).tolist() == [1, 0.5, 0, 1]
+    assert score("mean_accuracy", predictions) == (3 / 4 + 2 / 4) / 2
+    assert scorable("mean_accuracy", predictions)
+    assert labels_of(predictions).keys() == {"label_colour", "label_size"}
+    del predictions["label_size"]
+    assert not scorable("mean_accuracy", predictions)
+    with pytest.raises(DataError, match="mean_accuracy: needs the predictions' label_size,"):
+        score("mean_accuracy", predictions)
+    assert not scorable("mean_accuracy", {"predicted": np.zeros(3), "label": np.zeros(3)})
 
 
 def test_of_many_labels_images_add_accuracy_not_precision():

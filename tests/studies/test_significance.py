@@ -45,8 +45,61 @@ def test_the_interval_is_that_of_literal_resampling(metric, predictions):
 
 
 def test_the_interval_of_a_rare_class_counts_resamples_without_it():
-    predictions = {"predicted": np.array([*[0] * 30, 1]), "label": np.array([*[0] * 30, 1])}
-    assert bootstrap_interval("mean_per_class", predictions) == (1.0, 1.0)
+    predictions = {"predicted": np.array([*[0] * 30, 0]), "label": np.array([*[0] * 30, 1])}
+    # A third of the test sets has no image of class 1, and is right everywhere.
+    assert bootstrap_interval("mean_per_class", predictions) == (0.5, 1.0)
+
+
+def test_the_interval_of_several_targets_is_that_of_literal_resampling():
+    generator = np.random.default_rng(0)
+    predictions = {f"label_{target}": generator.integers(0, 2, 300) for target in "abc"}
+    for target in "abc":
+        label = predictions[f"label_{target}"]
+        predictions[f"predicted_{target}"] = np.where(generator.random(300) < 0.8, label, 1 - label)
+    values = []
+    for _ in range(1500):
+        draw = generator.integers(0, 300, 300)
+        values.append(score("mean_accuracy", {name: array[draw] for name, array in predictions.items()}))
+    low, high = bootstrap_interval("mean_accuracy", predictions)
+    np.testing.assert_allclose([low, high], np.quantile(values, [0.025, 0.975]), atol=0.1 * (high - low))
+
+
+@pytest.mark.parametrize(("n", "right"), [(1, True), (41, True), (41, False), (10_000, True)])
+@pytest.mark.parametrize("confidence", [0.95, 0.99])
+def test_where_all_images_agree_the_bounds_are_wilsons(n, right, confidence):
+    label = np.arange(n) % 5
+    predictions = {"predicted": label + (not right), "label": label, "top5": np.full(n, right)}
+    expected = scipy.stats.binomtest(n * right, n).proportion_ci(confidence, method="wilson")
+    for metric in ("top1", "top5"):
+        assert bootstrap_interval(metric, predictions, confidence=confidence) == pytest.approx(expected, abs=1e-12)
+
+
+def test_classes_that_are_all_right_or_all_wrong_are_as_sure_as_their_images_are_many():
+    def bounds(sizes, right):
+        label = np.repeat(np.arange(len(sizes)), sizes)
+        return bootstrap_interval("mean_per_class", {"predicted": np.where(right[label], label, -1), "label": label})
+
+    equal = scipy.stats.binomtest(60, 120).proportion_ci(method="wilson")
+    assert bounds([30, 30, 30, 30], np.array([True, True, False, False])) == pytest.approx(equal, abs=1e-12)
+    rare = bounds([1, 119], np.array([True, True]))
+    assert rare[0] < bounds([60, 60], np.array([True, True]))[0] < rare[1] == 1.0
+
+
+def test_perfect_ranking_of_few_images_is_not_sure():
+    label = np.zeros((20, 2), dtype=np.int8)
+    label[:4, 0] = label[4:8, 1] = 1
+    low, high = bootstrap_interval("voc_map", {"scores": label.astype(np.float32), "label": label})
+    assert (low, high) == pytest.approx(scipy.stats.binomtest(8, 8).proportion_ci(method="wilson"), abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_interval_of_average_precision_reaches_the_score(seed):
+    generator = np.random.default_rng(seed)
+    label = (generator.random((6, 2)) < 0.4).astype(np.int8)
+    label[0] = 1
+    predictions = {"scores": generator.normal(size=label.shape).astype(np.float32), "label": label}
+    low, high = bootstrap_interval("voc_map", predictions, resamples=100, confidence=0.2)
+    assert 0 <= low <= score("voc_map", predictions) <= high <= 1
 
 
 def test_the_interval_is_the_same_each_time_and_wider_with_more_confidence():

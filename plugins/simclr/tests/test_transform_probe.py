@@ -141,5 +141,9 @@ def test_images_without_colour():
     data, model = make_data(channels=1), FrozenModel(Seeing(), input_size=SIZE)
     with pytest.raises(DataError, match="1 channels, and colour needs 3; leave it out: targets = "):
         quick()(model, data)
+    with pytest.raises(DataError, match="1 channels, and colour needs 3"):
+        quick().check(model.backbone, "h", data)
+    quick().check(model.backbone, "h", make_data())
+    quick(targets=("rotation",)).check(model.backbone, "h", data)
     outcome = quick(targets=("rotation", "noise", "sobel"))(model, data)
     assert outcome.metrics["rotation"] > 0.9

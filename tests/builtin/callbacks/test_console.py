@@ -29,9 +29,8 @@ def play(folder: Path) -> None:
         Result("builtin.knn", "pretrain.data", "h", "random", Outcome("top1", {"top1": 0.125, "n": 41}), 0),
     ]
     recipe = SimpleNamespace(pretrain=object())
-    console.sslkit_run_start(
-        SimpleNamespace(name="toy", folder=folder, plan=plan, results=results, recipe=recipe, warnings=["w"])
-    )
+    run = SimpleNamespace(name="toy", folder=folder, plan=plan, results=[], recipe=recipe, warnings=["w"])
+    console.sslkit_run_start(run)
     state = SimpleNamespace(step=0, total_steps=STEPS, epochs=3, batch_size=64)
     console.sslkit_pretrain_start(state)
     for step in range(1, STEPS + 1):
@@ -40,8 +39,9 @@ def play(folder: Path) -> None:
         record = {"step": step, "epoch": (step - 1) // 100, "loss": 6 - step / 100, "images_per_second": 640.0}
         console.sslkit_metrics(state, record | {"data_wait": 0.002})
     for result in results:
-        console.sslkit_evaluation_end(f"builtin.knn {result.title}", result.outcome)
-    console.sslkit_run_end({"results": [result.row() for result in results], "seconds": 75})
+        run.results.append(result)
+        console.sslkit_evaluation_end(run, f"builtin.knn {result.title}", result.outcome)
+    console.sslkit_run_end({"results": [result.row() for result in results], "skipped": {}, "seconds": 75})
 
 
 COMMAND = [sys.executable, __file__]

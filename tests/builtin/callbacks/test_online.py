@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn.functional import normalize
 
 from sslkit import (
+    AbsentError,
     DataError,
     FrozenModel,
     ImageFolder,
@@ -226,7 +227,7 @@ class Only:
 
     def split(self, name):
         if name != self._split:
-            raise DataError(f"no split {name}")
+            raise AbsentError(f"no split {name}")
         return self
 
     def __len__(self):

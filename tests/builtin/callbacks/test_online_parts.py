@@ -43,10 +43,10 @@ class Splits:
         self.sizes = sizes
 
     def split(self, name):
-        from sslkit import DataError
+        from sslkit import AbsentError
 
         if name not in self.sizes:
-            raise DataError(name)
+            raise AbsentError(name)
         size = self.sizes[name]
 
         class Part:

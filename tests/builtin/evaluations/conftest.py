@@ -1,9 +1,10 @@
 """Frozen features without a network: what an evaluation asks the engine for."""
 
+import numpy as np
 import pytest
 import torch
 
-from sslkit import DataError, Features
+from sslkit import AbsentError, Features
 
 
 class FakeData:
@@ -15,7 +16,7 @@ class FakeData:
 
     def split(self, name):
         if name not in self.splits:
-            raise DataError(f"no split {name}")
+            raise AbsentError(f"no split {name}")
         return self.splits[name]
 
 
@@ -32,6 +33,36 @@ class FakePretrained:
         self.asked.append(split)
         values, labels = data.split(split)
         return Features(values, labels)
+
+
+class Tagged:
+    """Two independent tags an image, bright red and bright blue; a third that is hardly ever known."""
+
+    num_classes = 3
+    class_names = ("red", "blue", "unknown")
+    metric = "voc_map"
+
+    def __init__(self, *splits):
+        self.splits = splits
+
+    def split(self, name):
+        if name not in self.splits:
+            raise AbsentError("there is none")
+        generator = torch.Generator().manual_seed(len(name))
+        images = []
+        for number in range(40):
+            tags = [number % 2, number // 2 % 2, -1 if number > 2 else number % 2]
+            pixels = torch.randint(0, 60, (3, 16, 16), generator=generator, dtype=torch.uint8)
+            pixels[0] += 180 * tags[0]
+            pixels[2] += 180 * tags[1]
+            images.append((pixels, np.array(tags, dtype=np.int8)))
+        return images
+
+
+@pytest.fixture
+def make_tagged():
+    """Return a function of the splits' names that makes data with several labels an image, which must be opened."""
+    return Tagged
 
 
 @pytest.fixture

@@ -54,6 +54,16 @@ def test_what_is_missing_is_said(planted, make_pretrained, make_data):
         factor_probe()(make_pretrained(), without)
 
 
+def test_factors_that_are_not_known_show_before_a_run(planted, make_data):
+    factor_probe(factors=("known",)).check(None, "h", planted)
+    with pytest.raises(DataError, match="know no factors"):
+        factor_probe().check(None, "h", make_data(2, **planted.splits))
+    known = planted.factors
+    planted.factors = lambda name: known(name) if name == "train" else {"unknown": known(name)["unknown"]}
+    with pytest.raises(DataError, match='no factor "known"'):
+        factor_probe(factors=("known",)).check(None, "h", planted)
+
+
 class Polarity(torch.nn.Module):
     """Features from which one factor of the shapes can be told: how bright the image is, and how it varies."""
 

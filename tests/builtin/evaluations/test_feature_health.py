@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import DataError, FrozenModel, NonFiniteError, evaluate, feature_health, lidar, rankme
+from sslkit import AbsentError, DataError, FrozenModel, NonFiniteError, evaluate, feature_health, lidar, rankme
 from sslkit.builtin.evaluations import feature_health as module
 from sslkit.builtin.evaluations.feature_health import collapse, evenly_spaced
 from sslkit.builtin.evaluations.sphere import deviations, uniformity
@@ -22,7 +22,7 @@ class Images:
 
     def split(self, name):
         if name != "test":
-            raise DataError(f"no split {name}")
+            raise AbsentError(f"no split {name}")
         return self
 
     def table(self, name):
@@ -173,6 +173,33 @@ def test_what_cannot_be_measured_is_refused():
 
     with pytest.raises(NonFiniteError, match='split "test" are not finite'):
         measured(Broken(), noise())
+
+
+def test_a_split_that_is_not_there_shows_before_a_run():
+    feature_health().check(Flat(), "h", noise())
+    with pytest.raises(AbsentError, match="no split validation"):
+        feature_health(split="validation").check(Flat(), "h", noise())
+    with pytest.raises(DataError, match="give it two"):
+        feature_health().check(Flat(), "h", noise(1))
+
+
+@pytest.mark.parametrize(("share", "is_whole"), [(1.0, True), (0.8, False)])
+def test_views_are_of_what_evaluations_see(share, is_whole):
+    seen = []
+
+    class Corner(nn.Module):
+        feature_dim = 3
+
+        def forward(self, images):
+            seen.append(images[:, :, 0, 0])
+            return images[:, :, 0, 0] + images.mean(dim=(2, 3))
+
+    data = noise(8, side=40)
+    data.images[..., 3:-3, 3:-3] = 0
+    data.images[..., 0, :] = 255
+    model = FrozenModel(Corner(), input_size=40, workers=0).cropping(share)
+    feature_health(view_images=8, views_per_image=2, crop_area=(1.0, 1.0))(model, data)
+    assert [bool((corners > 0.9).all()) for corners in seen] == [is_whole] * len(seen)
 
 
 def test_a_healthy_network_is_not_warned_of(caplog):

@@ -177,31 +177,12 @@ def test_a_setting_that_diverges_is_lost_and_all_are_an_error(tiny_network, capl
         fine_tune(steps=3, learning_rates=(1e38,))(model_of(tiny_network()), data)
 
 
-class Tagged:
-    """Two independent tags an image, bright red and bright blue; a third that is never known."""
-
-    num_classes = 3
-    class_names = ("red", "blue", "unknown")
-    metric = "voc_map"
-
-    def split(self, name):
-        generator = torch.Generator().manual_seed(len(name))
-        images = []
-        for number in range(40):
-            tags = [number % 2, number // 2 % 2, -1 if number > 2 else number % 2]
-            pixels = torch.randint(0, 60, (3, 16, 16), generator=generator, dtype=torch.uint8)
-            pixels[0] += 180 * tags[0]
-            pixels[2] += 180 * tags[1]
-            images.append((pixels, np.array(tags, dtype=np.int8)))
-        return images
-
-
-def test_several_labels_an_image(tiny_network):
-    evaluation = fine_tune(epochs=12, batch_size=20, learning_rates=(10.0, 1e-4))
-    outcome = evaluation(model_of(tiny_network()), Tagged())
+def test_several_labels_an_image(tiny_network, make_tagged):
+    evaluation = fine_tune(epochs=12, batch_size=20, learning_rates=(3.0, 1e-4))
+    outcome = evaluation(model_of(tiny_network()), make_tagged("train", "validation", "test"))
     assert outcome.headline == "voc_map"
     assert outcome.metrics["validation_voc_map"] > 0.9
-    assert outcome.metrics["learning_rate"] == 10.0
+    assert outcome.metrics["learning_rate"] == 3.0
     for tag in range(2):
         scores, label = outcome.predictions["scores"][:, tag], outcome.predictions["label"][:, tag]
         assert ((scores > 0) == (label == 1)).mean() > 0.9
@@ -270,9 +251,24 @@ def test_a_long_training_goes_on_after_a_stop_and_comes_to_the_same(tiny_network
 
 
 def test_what_it_cannot_do_shows_before_a_run(tiny_network):
+    network, data = tiny_network(), Shapes(**SHAPES)
     check = fine_tune(from_block="last").check
-    check(tiny_network(), "h")
+    check(network, "h", data)
     with pytest.raises(RunError, match='set features = \\["h"\\]'):
-        check(tiny_network(), "z")
+        check(network, "z", data)
     with pytest.raises(RunError, match="the backbone has no such layer"):
-        fine_tune(from_block="layer9").check(tiny_network(), "h")
+        fine_tune(from_block="layer9").check(network, "h", data)
+
+
+def test_labels_that_cannot_be_learned_from_show_before_a_run(tiny_network, make_tagged):
+    few = Arrays.of(train=stripes(3, 0), test=stripes(3, 1))
+    fine_tune().check(tiny_network(), "h", few)
+    two = fine_tune(learning_rates=(0.1, 0.2))
+    with pytest.raises(DataError, match="none can be held out"):
+        two.check(tiny_network(), "h", few)
+    two.check(tiny_network(), "h", Arrays.of(train=stripes(3, 0), validation=stripes(3, 0), test=stripes(3, 1)))
+    six = Arrays.of(train=stripes(6, 0), test=stripes(3, 1))
+    two.check(tiny_network(), "h", six)
+    with pytest.raises(DataError, match="none can be held out"):
+        fine_tune(labels=0.5, learning_rates=(0.1, 0.2)).check(tiny_network(), "h", six)
+    two.check(tiny_network(), "h", make_tagged("train", "test"))  # would have to open every image to know

@@ -64,7 +64,7 @@ def test_the_score_is_that_of_the_last_epoch(make_data, make_pretrained, make_bl
 def test_separable_features_are_separated(make_data, make_pretrained, make_blobs):
     outcome = linear(epochs=30)(
         make_pretrained(),
-        make_data(None, train=make_blobs(300, 10, 16, 0.2), test=make_blobs(101, 10, 16, 0.2, seed=1)),
+        make_data(10, train=make_blobs(300, 10, 16, 0.2), test=make_blobs(101, 10, 16, 0.2, seed=1)),
     )
     assert outcome.metrics["top1"] == outcome.metrics["top5"] == 1.0
     assert outcome.metrics["n"] == 101

@@ -91,29 +91,9 @@ def test_image_files_of_any_size(tiny_network, tmp_path):
     assert outcome.metrics["top1"] == 1.0
 
 
-class Tagged:
-    """Two independent tags an image, bright red and bright blue; a third that is never known."""
-
-    num_classes = 3
-    class_names = ("red", "blue", "unknown")
-    metric = "voc_map"
-
-    def split(self, name):
-        if name == "validation":
-            raise DataError("there is none")
-        generator = torch.Generator().manual_seed(len(name))
-        images = []
-        for number in range(40):
-            tags = [number % 2, number // 2 % 2, -1 if number > 2 else number % 2]
-            pixels = torch.randint(0, 60, (3, 16, 16), generator=generator, dtype=torch.uint8)
-            pixels[0] += 180 * tags[0]
-            pixels[2] += 180 * tags[1]
-            images.append((pixels, np.array(tags, dtype=np.int8)))
-        return images
-
-
-def test_several_labels_an_image(tiny_network):
-    outcome = linear_augmented(epochs=60, learning_rate=20.0)(model_of(tiny_network()), Tagged())
+def test_several_labels_an_image(tiny_network, make_tagged):
+    data = make_tagged("train", "test")
+    outcome = linear_augmented(epochs=60, learning_rate=7.0)(model_of(tiny_network()), data)
     assert outcome.headline == "voc_map"
     assert outcome.predictions["scores"].shape == outcome.predictions["label"].shape == (40, 3)
     for tag in range(2):
@@ -130,5 +110,7 @@ def test_a_training_that_diverges_says_what_to_lower(tiny_network):
 def test_an_image_without_a_label_is_refused(tiny_network):
     images, labels = stripes(30, 0)
     data = Arrays.of(train=(images, np.where(labels == 2, -1, labels)), test=(images, labels % 2))
-    with pytest.raises(DataError, match='10 of 30 images of the split "train" have no label'):
-        linear_augmented()(model_of(tiny_network()), data)
+    model = model_of(tiny_network())
+    for used in (linear_augmented(), lambda model, data: linear_augmented().check(model.backbone, "h", data)):
+        with pytest.raises(DataError, match='10 of 30 images of the split "train" have no label'):
+            used(model, data)

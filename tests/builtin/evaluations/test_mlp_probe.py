@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import DataError, Features, MLPProbe, NonFiniteError, probe_outcome
+from sslkit import DataError, Features, MLPProbe, NonFiniteError
 from sslkit.builtin.evaluations import mlp_probe
-from sslkit.builtin.evaluations.mlp_probe import Probed
+from sslkit.builtin.evaluations.mlp_probe import Probed, probe_outcome
 
 CPU = torch.device("cpu")
 
@@ -145,7 +145,7 @@ def test_what_cannot_be_probed_is_said(make_blobs):
     train, test = (Features(*make_blobs(20, 2, 3, 1.0, seed)) for seed in (0, 1))
     broken = Features(test.values.clone(), test.labels)
     broken.values[3, 1] = math.inf
-    with pytest.raises(NonFiniteError, match="features of test images are not finite"):
+    with pytest.raises(NonFiniteError, match="features of 1 of 20 test images are not finite"):
         MLPProbe()(train, broken, seed=0, device=CPU)
     with pytest.raises(DataError, match="two training images"):
         MLPProbe()(Features(train.values[:1], train.labels[:1]), test, seed=0, device=CPU)

@@ -1,9 +1,10 @@
 """The head's own outputs as scores."""
 
+import numpy as np
 import pytest
 import torch
 
-from sslkit import Classifier, FrozenModel, RunError, Shapes, own_classifier
+from sslkit import Arrays, Classifier, DataError, FrozenModel, RunError, Shapes, own_classifier
 
 
 def test_the_outputs_are_the_scores(tiny_network):
@@ -26,3 +27,13 @@ def test_features_and_heads_of_another_width_are_refused(tiny_network):
         own_classifier()(model, data)
     with pytest.raises(RunError, match="the head has 3 outputs, the data 10 classes"):
         own_classifier()(model.measuring("z"), data)
+
+
+def test_what_it_cannot_do_shows_before_a_run(tiny_network):
+    network, check = tiny_network(), own_classifier().check
+    check(network, "z", Shapes(image_size=16, num_train=10, num_test=31))
+    with pytest.raises(RunError, match=r'not at "h"'):
+        check(network, "h", Shapes(image_size=16, num_train=10, num_test=31))
+    images = np.zeros((4, 16, 16, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match='1 of 4 images of the split "test" have no label'):
+        check(network, "z", Arrays.of(train=(images, [0, 1, 0, 1]), test=(images, [0, 1, -1, 1])))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sslkit import CrossEntropy, DataError, JointEmbedding
+from sslkit.builtin.evaluations.class_losses import class_loss
 from sslkit.builtin.objectives import cross_entropy
 
 
@@ -35,21 +36,34 @@ def test_loss_is_the_mean_over_images_and_views(smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
-def test_of_several_labels_the_difficult_are_left_out(smoothing):
+def test_of_several_labels_the_means_of_all_classes_are_added_up_without_the_difficult(smoothing):
     labels = torch.tensor([[1, 0, -1], [0, -1, -1], [1, 1, 0]], dtype=torch.int8)
     views = [logits_of(3, 3), logits_of(3, 3, seed=1)]
     loss, metrics = CrossEntropy(label_smoothing=smoothing)(views, labels)
-    terms = []
-    for view in views:
-        for row in range(3):
-            for column in range(3):
+    expected = 0.0
+    for column in range(3):
+        terms = []
+        for view in views:
+            for row in range(3):
                 label, probability = int(labels[row, column]), 1 / (1 + math.exp(-float(view[row, column])))
                 target = label * (1 - smoothing) + smoothing / 2
                 if label >= 0:
                     terms.append(-target * math.log(probability) - (1 - target) * math.log(1 - probability))
-    assert len(terms) == 12
-    assert float(loss) == pytest.approx(sum(terms) / 12, rel=1e-5)
+        assert len(terms) == [6, 4, 2][column]
+        expected += sum(terms) / len(terms)
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
     assert metrics == {}
+
+
+def test_several_labels_weigh_as_in_the_linear_evaluations():
+    labels = torch.tensor([[1, 0, -1, -1], [0, -1, -1, -1], [1, 1, 0, -1]], dtype=torch.int8)
+    logits = logits_of(3, 4)
+    losses, residuals = class_loss(labels)(logits[:, None].clone())
+    leaf = logits.requires_grad_()
+    loss, _ = CrossEntropy()([leaf], labels)
+    loss.backward()
+    assert loss.item() == pytest.approx(float(losses.mean()), rel=1e-5)
+    torch.testing.assert_close(leaf.grad, residuals[:, 0] / 3)
 
 
 def test_nothing_but_difficult_labels_is_a_loss_of_zero():
