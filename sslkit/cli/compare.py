@@ -7,6 +7,7 @@ Examples:
 Each run is tested against the best in every evaluation that they share: by a permutation test (100,000 swaps of the two
 runs' predictions) and McNemar's exact test. A run is worse if the permutation test says so at p <= 0.05, and tied
 otherwise. The tests speak of the test images; how much training varies, several seeds tell: see sslkit report.
+Evaluations of one name are paired by their options; where these differ all the same, a line says in what.
 
 exit codes: 0 compared, 1 nothing could be tested, 2 a mistake
 """

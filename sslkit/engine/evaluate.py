@@ -106,6 +106,8 @@ def subjects(
     for baseline in baselines:
         if baseline == "pixels":
             chosen.append(Subject("pixels", "none", model.measuring("pixels", data)))
+        elif weights == "random":  # they are their own baseline
+            continue
         elif untrained is None:
             raise RunError('baselines = ["random"] needs the backbone before training: give untrained=')
         else:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslkit import DataError, ImageNet
+from sslkit import AbsentError, DataError, ImageNet
 from sslkit.builtin.data.imagenet import imagenet_subset
 
 
@@ -70,5 +70,8 @@ def test_images_of_the_list_that_are_missing_are_counted_and_the_first_named(ima
 def test_what_is_not_there_is_said_at_once(imagenet, tmp_path):
     with pytest.raises(DataError, match=r"train: not there.*sslkit data fetch imagenet"):
         ImageNet(tmp_path)
-    with pytest.raises(DataError, match=r"val/ is the test split"):
+    with pytest.raises(AbsentError, match=r"val/ is the test split"):
         ImageNet(imagenet).split("validation")
+    shutil.copytree(imagenet / "train", tmp_path / "train")
+    with pytest.raises(AbsentError, match=r"val: not there.*sslkit data fetch imagenet"):
+        ImageNet(tmp_path).split("test")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sslkit import BadImageError, DataError
+from sslkit import AbsentError, BadImageError, DataError
 from sslkit.builtin.data.arrays_only import load_arrays
 from sslkit.builtin.data.class_names import CIFAR10, CIFAR100, IMAGENETTE
 from sslkit.builtin.data.torchvision_sets import TorchvisionSets
@@ -246,7 +246,7 @@ def test_imagenette_tests_on_val(tmp_path):
         assert data.split("test")[0][1] == 9
         assert data.split("test").describe(0) == str(root / "val/n03888257/a.JPEG")
         assert data.table("train") is None
-        with pytest.raises(DataError, match="imagenette has no validation split"):
+        with pytest.raises(AbsentError, match="imagenette has no validation split"):
             data.split("validation")
 
 

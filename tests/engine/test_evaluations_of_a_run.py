@@ -296,3 +296,9 @@ def test_two_tables_of_one_evaluation_share_its_name_and_not_its_place(asked, tm
     rows = json.loads((tmp_path / "run" / "summary.json").read_text())["results"]
     assert [(row["evaluation"], row["index"]) for row in rows] == [("local.counted", 0), ("local.counted", 1)]
     assert {path.name for path in (tmp_path / "run" / "evaluate").glob("*-*")} == {"0-local.counted", "1-local.counted"}
+
+
+def test_random_weights_are_their_own_baseline(asked, tmp_path):
+    path = asked("[[evaluate]]\nname = 'local.counted'\nbaselines = ['random', 'pixels']\n")
+    info = run(load_evaluation(path, "random", ["backbone.input_size=16"]), into=tmp_path / "run")
+    assert [(result.features, result.weights) for result in info.results] == [("h", "random"), ("pixels", "none")]

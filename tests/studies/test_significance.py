@@ -81,8 +81,9 @@ def test_classes_that_are_all_right_or_all_wrong_are_as_sure_as_their_images_are
 
     equal = scipy.stats.binomtest(60, 120).proportion_ci(method="wilson")
     assert bounds([30, 30, 30, 30], np.array([True, True, False, False])) == pytest.approx(equal, abs=1e-12)
-    rare = bounds([1, 119], np.array([True, True]))
-    assert rare[0] < bounds([60, 60], np.array([True, True]))[0] < rare[1] == 1.0
+    # Means of two fractions, of 3 and of 6 images, vary as one of 4 / (1/3 + 1/6) = 8.
+    unequal = scipy.stats.binomtest(8, 8).proportion_ci(method="wilson")
+    assert bounds([3, 6], np.array([True, True])) == pytest.approx(unequal, abs=1e-12)
 
 
 def test_perfect_ranking_of_few_images_is_not_sure():

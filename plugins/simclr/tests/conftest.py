@@ -1,4 +1,4 @@
-"""Lets tests import `view_samples`, which lies beside them, and the tests of faults other tests and `planted_faults`."""
+"""Lets tests import `view_samples`, which lies beside them, tests of faults other tests, and `planted_faults`."""
 
 import sys
 from pathlib import Path

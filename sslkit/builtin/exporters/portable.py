@@ -16,7 +16,6 @@ from sslkit import Pretrained, SslkitError, one_line
 
 # Two libraries add the same numbers in another order; what a wrong weight makes is far larger.
 _TOLERANCE = 1e-5
-_UNCROPPED_UP_TO = 32  # pixels: of so small images evaluations crop nothing
 
 
 class Portable(nn.Module):
@@ -45,12 +44,6 @@ def num_channels(pretrained: Pretrained) -> int:
     convolutions = (module for module in pretrained.backbone.modules() if isinstance(module, nn.Conv2d))
     first = next(convolutions, None)
     return 3 if first is None else first.in_channels
-
-
-def scaled_side(pretrained: Pretrained) -> int:
-    """Return to how many pixels an image's shorter side is scaled before its centre is cut out, as evaluations do."""
-    size = pretrained.input_size
-    return size if size <= _UNCROPPED_UP_TO else round(size / pretrained.central_share)
 
 
 def example_images(pretrained: Pretrained, count: int) -> Tensor:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sslkit import Arrays, DataError, Shapes
+from sslkit import AbsentError, Arrays, DataError, Shapes
 from sslkit.builtin.evaluations.training_images import TrainingImages, labels_of
 
 
@@ -19,7 +19,7 @@ class Read:
 
     def split(self, name):
         if name == "validation":
-            raise DataError("there is none")
+            raise AbsentError("there is none")
         return [(torch.full((3, 4, 4), number, dtype=torch.uint8), number % 3) for number in range(7)]
 
 

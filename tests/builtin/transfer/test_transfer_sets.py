@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslkit import DataError, TorchvisionSets, TransferSets
+from sslkit import AbsentError, DataError, TorchvisionSets, TransferSets
 from sslkit.builtin.data.transfer.class_names import FLOWERS, VOC
 from sslkit.builtin.data.transfer_sets import _OFFICIAL
 
@@ -285,5 +285,5 @@ def test_cars_without_labels_of_the_test_images_say_so(miniature, mat):
 
 
 def test_a_mistyped_split_gets_the_nearest(miniature):
-    with pytest.raises(DataError, match='dtd has no valid split.*did you mean "validation"'):
+    with pytest.raises(AbsentError, match='dtd has no valid split.*did you mean "validation"'):
         TransferSets(miniature("dtd"), dataset="dtd").split("valid")

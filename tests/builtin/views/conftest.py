@@ -1,4 +1,4 @@
-"""Lets tests import `crop_samples`, which lies beside them, and the test of faults other tests and `planted_faults`."""
+"""Lets tests import `crop_samples`, which lies beside them, the test of faults other tests, and `planted_faults`."""
 
 import sys
 from pathlib import Path
