@@ -102,10 +102,10 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "Data", "Dataset", "Evaluation", "Pretrained", "Features", "Outcome", "Exporter", "Normalisation", "Tree",
     ),
     "For authors of components": (
-        "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "scaled_side", "list_images", "find_images", "FoundImages",
-        "Listing", "IMAGE_SUFFIXES", "cached_arrays", "CropRule", "Boxes", "crop_boxes", "crop_and_resize", "Cropper",
-        "require_range", "gather_rows", "sum_over_ranks", "rank", "world_size", "did_you_mean", "one_line", "safe_text",
-        "duration",
+        "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "scaled_side", "list_images", "find_images",
+        "FoundImages", "Listing", "IMAGE_SUFFIXES", "cached_arrays", "CropRule", "Boxes", "crop_boxes",
+        "crop_and_resize", "Cropper", "require_range", "gather_rows", "sum_over_ranks", "rank", "world_size",
+        "did_you_mean", "one_line", "safe_text", "duration",
     ),
     "For authors of evaluations": (
         "needs_labels", "labelled_features", "training_features", "checked_labels", "count_classes", "has_split",
@@ -113,7 +113,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "rankme", "alpha_req", "lidar", "bootstrap_interval", "mean_and_deviation", "shown_value", "shown_interval",
     ),
     "Errors": (
-        "SslkitError", "RecipeError", "PluginError", "DataError", "AbsentError", "BadImageError", "RunError", "NonFiniteError",
+        "SslkitError", "RecipeError", "PluginError", "DataError", "AbsentError", "BadImageError", "RunError",
+        "NonFiniteError",
     ),
 }  # fmt: skip
 _SIMCLR_API: Final = ("TwoCrops", "OneBranch", "simclr_resnet", "MLP", "NTXent", "LARS", "transform_probe")

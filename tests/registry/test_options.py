@@ -187,7 +187,7 @@ FAULTY = [
     ("unknown_type", "its type 'Tensor' cannot be read: name 'Tensor' is not defined"),
     ("odd_type", "cannot be read"),
     ("private", "no option can be called '_rate'"),
-    ("positional", "'temperature' is positional, but the engine gives a head in_dim, num_classes; options are keyword-only"),
+    ("positional", "'temperature' is positional, but the engine gives a head in_dim, num_classes; options are"),
     ("only", "leave the / out"),
 ]
 

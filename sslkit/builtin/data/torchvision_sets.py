@@ -65,6 +65,7 @@ class TorchvisionSets:
             they are there. The other sets have labelled images only, and both `all` and `train` mean them.
 
     Attributes:
+        name: Which set it is.
         num_classes: Number of classes.
         class_names: Their official names, in official order.
 
@@ -84,7 +85,7 @@ class TorchvisionSets:
             raise DataError(f'{dataset} has no unlabelled images; set `pretrain_on = "train"`')
         self.class_names = _CLASS_NAMES[dataset]
         self.num_classes = len(self.class_names)
-        self._dataset = dataset
+        self._dataset = self.name = dataset
         self._pretrain_on = pretrain_on
         self._read: dict[str, ImageTable | ImageFiles] = {}
         self._reader: Reader | None = None

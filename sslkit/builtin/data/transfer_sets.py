@@ -114,7 +114,8 @@ class TransferSets:
         self._reader: Callable[[str], ImageFiles | ImageTable]
         self.metric = self._official.metric
         if dataset == "cifar10" or dataset == "cifar100":
-            cifar = TorchvisionSets(self._root, dataset=dataset)
+            own = self._root / dataset  # where the recipes that pretrain on it look
+            cifar = TorchvisionSets(own if own.is_dir() else self._root, dataset=dataset)
             self.class_names = tuple(cifar.class_names)
             self._reader = partial(self._pixels, cifar)
         else:

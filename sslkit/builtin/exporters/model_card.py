@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
-from sslkit import Pretrained, SslkitError, one_line
-from sslkit.builtin.exporters.portable import num_channels, scaled_side
+from sslkit import Pretrained, SslkitError, one_line, scaled_side
+from sslkit.builtin.exporters.portable import num_channels
 
 _FOR_HUB = """\
 ---
@@ -59,9 +59,10 @@ def write_card(pretrained: Pretrained, folder: Path, target: Path, usage: str, *
     name = _text(lineage.get("recipe") or record.recipe.get("name") or type(pretrained.backbone).__name__)
     sections = [f"# {name}", _text(record.recipe.get("description") or ""), "## Use", f"```python\n{usage}\n```"]
     channels, size = num_channels(pretrained), pretrained.input_size
+    side = scaled_side(size, pretrained.central_share)
     sections.append(
-        f"Images are float32 [N, {channels}, {size}, {size}], the shorter side scaled to {scaled_side(pretrained)} "
-        "pixels and the centre cut out. Features are [N, D], what the network returns before any head"
+        f"Images are float32 [N, {channels}, {size}, {size}], the shorter side scaled to {side} pixels and "
+        "the centre cut out. Features are [N, D], what the network returns before any head"
         f"{_dimension(record.card)}."
     )
     sections += ["## Pretraining", _rows(_origin(record, lineage))]

@@ -15,8 +15,8 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from sslkit import Normalisation, Pretrained, SslkitError, one_line
-from sslkit.builtin.exporters.portable import example_images, require_equal, scaled_side
+from sslkit import Normalisation, Pretrained, SslkitError, one_line, scaled_side
+from sslkit.builtin.exporters.portable import example_images, require_equal
 
 
 def write_timm_folder(pretrained: Pretrained, target: Path) -> list[Path]:
@@ -73,7 +73,7 @@ def _description(theirs: Mapping[str, Any], options: Mapping[str, Any], pretrain
         "mean": tuple(normalisation.mean),
         "std": tuple(normalisation.std),
         "interpolation": "bicubic",
-        "crop_pct": pretrained.input_size / scaled_side(pretrained),
+        "crop_pct": pretrained.input_size / scaled_side(pretrained.input_size, pretrained.central_share),
         "crop_mode": "center",
         "pool_size": None,
         "num_classes": 0,

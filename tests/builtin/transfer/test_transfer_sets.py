@@ -287,3 +287,10 @@ def test_cars_without_labels_of_the_test_images_say_so(miniature, mat):
 def test_a_mistyped_split_gets_the_nearest(miniature):
     with pytest.raises(AbsentError, match='dtd has no valid split.*did you mean "validation"'):
         TransferSets(miniature("dtd"), dataset="dtd").split("valid")
+
+
+def test_cifar_is_found_where_the_recipes_that_pretrain_on_it_look(miniature, tmp_path):
+    root = miniature("cifar10")
+    expected = content(TransferSets(root, dataset="cifar10").split("test"))
+    shutil.move(root, tmp_path / "above" / "cifar10")
+    assert content(TransferSets(tmp_path / "above", dataset="cifar10").split("test")) == expected
