@@ -9,11 +9,13 @@ losses are therefore computed from what the other classes have, which is small a
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
+
+_FAR: Final = 60.0  # exp of more is lost beside 1 in float32, and of far more a subnormal, which slows products down
 
 
 class ClassLoss(Protocol):
@@ -70,7 +72,7 @@ class OneLabel:
         powers = scores.sub_(scores.amax(dim=2, keepdim=True))
         own_score = powers.gather(2, own)
         own_power = own_score.exp()
-        powers = powers.exp_().scatter_(2, own, 0.0)
+        powers = powers.clamp_(min=-_FAR).exp_().scatter_(2, own, 0.0)
         others = powers.sum(dim=2, keepdim=True)
         total = own_power + others
         losses = torch.where(own_power > others, (others / own_power).log1p(), total.log() - own_score)
@@ -113,7 +115,7 @@ class SeveralLabels:
     def __call__(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Return losses and residuals."""
         signs, shares = self._signs[:, None], self._shares[:, None]
-        margins = scores.mul_(signs)
+        margins = scores.mul_(signs).clamp_(max=_FAR)
         losses = (logsigmoid(margins) * shares).sum(dim=2).neg_()
         residuals = margins.neg_().sigmoid_().mul_(signs).mul_(shares).neg_()
         return losses, residuals
