@@ -57,7 +57,7 @@ def write_results(
         }
         for result in results
     ]
-    names = None if class_names is None else list(class_names)
+    names = None if class_names is None else [safe_text(name) for name in class_names]
     write_json(folder / _METRICS, {"identity": dict(identity), "class_names": names, "results": rows})
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sslkit import PluginError, RunError, sample_keys
 from sslkit.engine.batches import Batches, Source
-from sslkit.engine.build import built, open_data
+from sslkit.engine.choices import built, open_data
 from sslkit.engine.histograms import Crop, Panel
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import as_uint8, complete_views

@@ -158,7 +158,8 @@ def test_row_30_a_jumping_clock_changes_no_waiting(tmp_path, monkeypatch):
 
 
 STAMPS = {
-    "engine/run.py": "when the status was written, for people",
+    "engine/run.py": "when the run was finished, for people",
+    "engine/run_info.py": "when the status was written, for people",
     "cache.py": "the age of files, in days",
     "launch/exchange.py": "which of several processes failed first",
     "launch/local.py": "the same",
