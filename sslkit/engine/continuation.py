@@ -50,10 +50,12 @@ def require_nothing_new(recipe: Recipe, folder: Path) -> None:
     new = [line for key, line in _differences(recipe, folder / "resolved.toml").items() if key.startswith(tuple(asked))]
     new += _changed_files(recipe, folder)
     if new:
-        raise RunError(
-            f"{folder} is complete, but {_listed(new)}; for new evaluations write a recipe with "
-            f"weights = '{folder}' and [[evaluate]], for more epochs start a new run"
+        advice = (
+            "name another folder"
+            if recipe.pretrain is None
+            else f"for new evaluations: sslkit evaluate {folder} RECIPE; for more epochs start a new run"
         )
+        raise RunError(f"{folder} is complete, but {_listed(new)}; {advice}")
 
 
 def _changed_files(recipe: Recipe, folder: Path) -> list[str]:

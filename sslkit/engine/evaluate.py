@@ -7,6 +7,7 @@ Enters: weights, data, evaluations. Leaves: one `Result` per evaluation, weights
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.unfinished import Notes
-from sslkit.errors import PluginError, RunError
+from sslkit.errors import NonFiniteError, PluginError, RunError
 from sslkit.studies.scores import scorable
 from sslkit.studies.significance import bootstrap_interval
 from sslkit.studies.wording import measured
@@ -180,6 +181,7 @@ def measure(
     notes = Notes(unfinished, identity)
     checkpoints = None if unfinished is None else unfinished / "checkpoints"
     outcome = evaluation(subject.model.lent(seed, notes, checkpoints), data)
+    _require_outcome(name, outcome)
     if subject.model.sums() != before:
         raise PluginError(f"{name} has changed the weights it was to measure; an evaluation that trains needs a copy")
     predictions = outcome.predictions
@@ -188,6 +190,19 @@ def measure(
     fingerprint = fingerprint_of(data.split(outcome.split))
     notes.discard()
     return Result(name, data_name, subject.features, subject.weights, outcome, seed, interval, fingerprint)
+
+
+def _require_outcome(name: str, outcome: object) -> None:
+    """Refuse what an evaluation of somebody else may return."""
+    if not isinstance(outcome, Outcome):
+        raise PluginError(
+            f"{name} returned {type(outcome).__name__}; it should return sslkit.Outcome(headline, metrics)"
+        )
+    if outcome.headline not in outcome.metrics:
+        known = ", ".join(outcome.metrics) or "none"
+        raise PluginError(f'{name}: the headline "{outcome.headline}" is not among its metrics: {known}')
+    if not math.isfinite(outcome.metrics[outcome.headline]):
+        raise NonFiniteError(f"{name}: {outcome.headline} is {outcome.metrics[outcome.headline]}")
 
 
 def _named(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:

@@ -6,6 +6,8 @@ Called by `build`; its checks by `check`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +61,9 @@ def build_evaluations(
     evaluations: list[BuiltEvaluation] = []
     skipped: dict[str, str] = {}
     for number, plan in enumerate(recipe.evaluate):
-        for name in plan.features:
-            require_measurable(name, measured.backbone, getattr(measured, "head", None))
+        with _naming(plan):
+            for name in plan.features:
+                require_measurable(name, measured.backbone, getattr(measured, "head", None))
         choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
         is_new = choice not in data
         try:
@@ -92,11 +95,18 @@ def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Mo
     if check is None:
         return
     for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
-        try:
+        with _naming(plan):
             check(backbone, measure, data)
-        except SslkitError as error:
-            error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
-            raise
+
+
+@contextmanager
+def _naming(plan: EvaluatePlan) -> Iterator[None]:
+    """Name the recipe's table in an error."""
+    try:
+        yield
+    except SslkitError as error:
+        error.args = (f"{plan.evaluation.path} ({plan.evaluation.component.name}): {error}",)
+        raise
 
 
 def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:

@@ -96,7 +96,8 @@ def load_tables(
         raise RunError(f"{place}: not one of its tensors fits: {'; '.join(match.wrong)}")
     if match.wrong and not partial:
         raise RunError(f"{place} does not fit: {counts}; {'; '.join(match.wrong)}{advice}")
-    logger.info("%s: %s", place, counts)
+    level = logging.WARNING if match.wrong else logging.INFO  # weights that are random in part should surprise nobody
+    logger.log(level, "%s: %s%s", place, counts, "; the others stay as they are" if match.wrong else "")
     for line in match.wrong:
         logger.info("%s: left as it was: %s", path, line)
     if match.beside:
@@ -114,7 +115,7 @@ def _best(own: StateDict, tables: Mapping[str, StateDict], path: str) -> Match:
     if not found:
         raise RunError(f"{path}: holds no tensors by name; save a module's state_dict()")
     best = max(found, key=lambda match: len(match.tensors))  # the first of equals: the outer table, the shorter prefix
-    for other in found:
+    for other in found if not best.wrong else ():
         if other is not best and len(other.tensors) == len(best.tensors) > 0 and _differ(best.tensors, other.tensors):
             names = " and ".join(one_line(f"{match.table} {match.prefix}".strip()) for match in (best, other))
             raise RunError(

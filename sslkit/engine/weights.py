@@ -188,8 +188,16 @@ def _required(backbone: nn.Module | None, weights: str | Path) -> nn.Module:
     return backbone
 
 
+def _shown(value: Any) -> str:
+    if isinstance(value, Normalisation):
+        return f"mean {list(value.mean)}, std {list(value.std)}"
+    return "none" if value is None else str(value)
+
+
 def _same(weights: str, name: str, told: Any, declared: Any) -> Any:
     """Return what the weights say, refusing a declaration that says otherwise."""
     if declared is not None and declared != told:
-        raise RunError(f"{name} is declared as {declared}, but {weights} was trained with {told}; leave it out")
+        raise RunError(
+            f"{name} is declared as {_shown(declared)}, but {weights} was trained with {_shown(told)}; leave it out"
+        )
     return told

@@ -196,6 +196,10 @@ class _Resolver:
             if data is None and "pretrain" not in self.document.tree:
                 self._problem(path, "data is required without [pretrain]: add data = { name = ... }")
             keys = choice.keys
+            for key in ("features", "baselines"):
+                twice = [name for number, name in enumerate(keys[key]) if name in keys[key][:number]]
+                if twice:
+                    self._problem((*path, key), f'"{twice[0]}" stands there twice; leave one out')
             yield EvaluatePlan(
                 choice, data, keys["features"], keys["baselines"], keys["central_share"], keys["num_seeds"]
             )

@@ -185,7 +185,7 @@ def _read_run(folder: Path) -> Run:
     lineage, name, seed, seconds = card.get("lineage"), recipe.get("name"), recipe.get("seed"), summary.get("seconds")
     return Run(
         folder,
-        str(name or state.get("name") or folder.name),
+        str(name or state.get("name") or folder.name) + _of_weights(recipe),
         "broken" if problems else str(state.get("status", "begun")),
         problems[0] if problems else str(state.get("reason", "")),
         seed if isinstance(seed, int) else None,
@@ -194,6 +194,14 @@ def _read_run(folder: Path) -> Run:
         str(lineage.get("data", "")) if isinstance(lineage, dict) else "",
         tuple(scores),
     )
+
+
+def _of_weights(recipe: Mapping[str, Any]) -> str:
+    """Return which weights a run evaluated that did not pretrain any, the end of their path."""
+    weights = recipe.get("weights")
+    if "pretrain" in recipe or not isinstance(weights, str):
+        return ""
+    return f" of {'/'.join(Path(weights).parts[-2:])}"
 
 
 def _table(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ def test_weights_that_fit_partly_are_loaded_on_request_and_reported(misfit, capl
         assert torch.equal(value, before[name] if name in (missing, reshaped) else given[name]), name
     shape = list(before[reshaped].shape)
     assert [record.getMessage() for record in caplog.records] == [
-        f"{path}: {count - 2} of {count} tensors match",
+        f"{path}: {count - 2} of {count} tensors match; the others stay as they are",
         f"{path}: left as it was: missing: {missing}",
         f"{path}: left as it was: unknown: surplus",
         f"{path}: left as it was: of another shape: {reshaped} (is [2, 5], should be {shape})",

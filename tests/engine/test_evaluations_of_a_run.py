@@ -12,7 +12,7 @@ import torch
 import toy_plugin
 from PIL import Image
 
-from sslkit import DataError, PluginError, RunError, hookimpl, load_backbone, load_recipe, run
+from sslkit import DataError, PluginError, RecipeError, RunError, hookimpl, load_backbone, load_recipe, run
 from sslkit.engine.check import check_build
 from sslkit.engine.stops import Stopped
 from sslkit.recipe.evaluation import load_evaluation
@@ -302,3 +302,28 @@ def test_random_weights_are_their_own_baseline(asked, tmp_path):
     path = asked("[[evaluate]]\nname = 'local.counted'\nbaselines = ['random', 'pixels']\n")
     info = run(load_evaluation(path, "random", ["backbone.input_size=16"]), into=tmp_path / "run")
     assert [(result.features, result.weights) for result in info.results] == [("h", "random"), ("pixels", "none")]
+
+
+@pytest.mark.parametrize(
+    ("returned", "message"),
+    [
+        ("{'top1': 0.5}", r"local.odd returned dict; it should return sslkit.Outcome"),
+        ("Outcome('acc', {'top1': 0.5})", r'the headline "acc" is not among its metrics: top1'),
+        ("Outcome('top1', {'top1': float('nan')})", r"evaluate.0 \(local.odd\): local.odd: top1 is nan"),
+    ],
+)
+def test_what_an_evaluation_returns_is_checked(asked, tmp_path, returned, message):
+    path = asked("[[evaluate]]\nname = 'local.odd'\n")
+    odd = f"\ndef odd():\n    return lambda pretrained, data: {returned}\n"
+    line = '    register.evaluation("odd", "probes:odd", summary="odd")\n'
+    head = "def sslkit_register(register):\n"
+    text = (tmp_path / "probes.py").read_text().replace(head, head + line)
+    (tmp_path / "probes.py").write_text(text + odd)
+    with pytest.raises((PluginError, RunError), match=message):
+        run(path, into=tmp_path / "run")
+
+
+def test_what_stands_twice_is_refused(asked):
+    with pytest.raises(RecipeError, match=r'evaluate.0.features: "h" stands there twice') as caught:
+        load_recipe(asked(COUNTED.replace("['h', 'z']", "['h', 'h']").replace("['random']", "['random', 'random']")))
+    assert 'evaluate.0.baselines: "random" stands there twice' in str(caught.value)

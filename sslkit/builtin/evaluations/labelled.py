@@ -43,8 +43,8 @@ def require_finite(features: Tensor, which: str) -> Tensor:
     num_broken = int((~torch.isfinite(features).flatten(1).all(dim=1)).sum())
     if num_broken:
         raise NonFiniteError(
-            f"the features of {num_broken} of {len(features)} {which} are not finite; the weights have diverged: "
-            "lower pretrain.optimizer.learning_rate"
+            f"the features of {num_broken} of {len(features)} {which} are not finite: these weights are damaged or "
+            "have diverged; if you pretrained them, lower pretrain.optimizer.learning_rate"
         )
     return features
 
@@ -86,6 +86,10 @@ def count_classes(data: Data, *labels: Tensor) -> int:
     """
     if data.num_classes is None:
         raise DataError("the data declares no classes: its num_classes is None, which means that it has no labels")
+    if data.num_classes < 2:
+        raise DataError(
+            "the data has a single class: there is nothing to tell apart"
+        )
     if len({part.ndim for part in labels}) > 1:
         raise DataError("some splits of the data have one label per image and some have several; they must agree")
     if labels[0].ndim == 2:

@@ -37,7 +37,7 @@ Precision = Literal["float32", "bf16"]
 
 logger = logging.getLogger("sslkit")
 
-_CHECKPOINT_STEPS = 500  # between two; a shorter training is begun anew after a stop
+_CHECKPOINT_STEPS = 500  # between two; a signal saves one as well
 _LINES = 10  # of progress in the log
 
 
@@ -119,7 +119,7 @@ def train_classifier(
             device=device if world_size() == 1 else device.type,
             workers=pretrained.workers,
             callbacks=[_Progress(title)],
-            checkpoints=pretrained.checkpoints / name if pretrained.checkpoints and steps > _CHECKPOINT_STEPS else None,
+            checkpoints=None if pretrained.checkpoints is None else pretrained.checkpoints / name,
             checkpoint_every_steps=_CHECKPOINT_STEPS,
             checkpoint_every_epochs=steps,
         )

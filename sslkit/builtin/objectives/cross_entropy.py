@@ -27,7 +27,12 @@ class CrossEntropy:
     the first batch is looked at, and in later ones a missing label makes the loss NaN, which stops the run as well.
 
     Args:
+        dim: Outputs of the head; the engine says it.
+        num_classes: Of the data; the engine says it.
         label_smoothing: Share of the target that is spread evenly over all classes.
+
+    Raises:
+        DataError: The head has not one output for each class.
 
     Attributes:
         needs_labels: Data without labels is refused before a run begins.
@@ -35,7 +40,18 @@ class CrossEntropy:
 
     needs_labels = True
 
-    def __init__(self, *, label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0) -> None:
+    def __init__(
+        self,
+        dim: int | None = None,
+        num_classes: int | None = None,
+        *,
+        label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0,
+    ) -> None:
+        if dim is not None and num_classes is not None and dim != num_classes:
+            raise DataError(
+                f"builtin.cross_entropy: the head has {dim} outputs, the data {num_classes} classes; "
+                "name builtin.classifier as [pretrain.head]"
+            )
         self._smoothing = label_smoothing
         self._has_looked = False
 
