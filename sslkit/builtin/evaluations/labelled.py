@@ -87,9 +87,7 @@ def count_classes(data: Data, *labels: Tensor) -> int:
     if data.num_classes is None:
         raise DataError("the data declares no classes: its num_classes is None, which means that it has no labels")
     if data.num_classes < 2:
-        raise DataError(
-            "the data has a single class: there is nothing to tell apart"
-        )
+        raise DataError("the data has a single class: there is nothing to tell apart")
     if len({part.ndim for part in labels}) > 1:
         raise DataError("some splits of the data have one label per image and some have several; they must agree")
     if labels[0].ndim == 2:
