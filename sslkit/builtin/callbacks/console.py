@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _PLAIN_LINES: Final = 60  # of progress in a whole pretraining, where there is no terminal
 _SETTLING_STEPS: Final = 5  # before an estimate: the first steps allocate and warm up
-_COLUMNS: Final = 4  # evaluations side by side; more are rows
+_COLUMNS: Final = 3  # evaluations side by side; more are rows
 _WIDTH: Final = 110  # of tables in a file, where no terminal says
 
 
