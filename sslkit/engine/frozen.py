@@ -215,7 +215,7 @@ class FrozenModel(nn.Module):
 
 
 def _sum_of_bits(tensor: Tensor) -> int:
-    words = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[tensor.element_size()]
+    words = {2: torch.int16, 4: torch.int32, 8: torch.int64}.get(tensor.element_size(), torch.uint8)
     return int(tensor.detach().contiguous().flatten().view(words).sum(dtype=torch.int64))
 
 
