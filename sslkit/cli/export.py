@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="timm, onnx, pt2, huggingface-folder, or an exporter's full name",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, metavar="DIR", help="the folder to create (one named as the component, in the run's)"
+        "-o",
+        "--output",
+        type=Path,
+        metavar="DIR",
+        help="the folder to create (one named as the component, in the run's)",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps (cpu)")
 

@@ -106,9 +106,9 @@ def _score_one(
         if asked is not None:
             raise Stopped(f"stopped by {asked} during evaluation")
     if rank() == 0:
-        asked_for = [known[subject.features, subject.weights, seed] for subject in chosen for seed in seeds]
-        if asked_for != list(known.values()):  # others were kept from an earlier recipe
-            write_results(folder, identity, asked_for, evaluation.data.class_names)
+        asked_for = [(subject.features, subject.weights, seed) for subject in chosen for seed in seeds]
+        if asked_for != list(known):  # others were kept from an earlier recipe
+            write_results(folder, identity, [known[what] for what in asked_for], evaluation.data.class_names)
         for left in folder.glob("unfinished.*"):  # of features or seeds that are asked for no longer
             shutil.rmtree(left, ignore_errors=True)
 
