@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output",
         type=Path,
         metavar="DIR",
-        help="the folder to create (one named as the component, in the run's)",
+        help="the folder to create (in the run's, named as the exporter)",
     )
     parser.add_argument("--device", default="cpu", help="auto, cpu, cuda, cuda:1, mps (cpu)")
 
