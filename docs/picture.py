@@ -55,7 +55,8 @@ def draw(run: Path) -> str:
 
 def _result(row: dict[str, Any]) -> Result:
     outcome = Outcome(row["metric"], {row["metric"]: row["value"]})
-    return Result(row["evaluation"], row["data"], row["features"], row["weights"], outcome, row["seed"])
+    what = (row["evaluation"], row["data"], row["features"], row["weights"])
+    return Result(*what, outcome, row["seed"], index=row["index"])
 
 
 def _without_web_fonts(svg: str) -> str:
