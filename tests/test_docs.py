@@ -159,7 +159,7 @@ def test_files_and_folders_that_pages_name_exist():
 
 
 def test_the_picture_script_draws_what_a_summary_says(tmp_path, monkeypatch):
-    row = {"data": "pretrain.data", "split": "test", "metric": "top1", "n": 5000, "seed": 0}
+    row = {"data": "pretrain.data", "split": "test", "metric": "top1", "n": 5000, "seed": 0, "index": 0}
     rows = [
         row | {"evaluation": "builtin.linear", "features": "h", "weights": "pretrained", "value": 0.5678},
         row | {"evaluation": "builtin.linear", "features": "h", "weights": "random", "value": 0.1234},
