@@ -23,7 +23,6 @@ from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Exporter, Normalisation
 from sslkit.engine.randomness import component_seed, seeded
 from sslkit.engine.weights import (
-    RANDOM,
     load_backbone,
     load_into,
     normalisation_of_weights,
@@ -31,6 +30,7 @@ from sslkit.engine.weights import (
     untrained_like,
 )
 from sslkit.errors import PluginError, RunError
+from sslkit.recipe.merge import RANDOM
 from sslkit.recipe.plan import CallbackPlan, Choice, PretrainPlan, Recipe
 
 

@@ -23,14 +23,13 @@ from sslkit.engine.build import (
     starting_normalisation,
 )
 from sslkit.engine.choices import built, naming_the_size, open_data
-from sslkit.engine.evaluations import check_evaluation, require_labels
+from sslkit.engine.evaluations import checked_evaluation
 from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
-from sslkit.engine.frozen import require_measurable
 from sslkit.engine.interfaces import Data
 from sslkit.engine.order import Order
 from sslkit.engine.prepared_views import complete_views
 from sslkit.errors import AbsentError, DataError
-from sslkit.recipe.plan import Choice, EvaluatePlan, PretrainPlan, Recipe
+from sslkit.recipe.plan import Choice, PretrainPlan, Recipe
 from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 
@@ -75,25 +74,12 @@ def check_build(recipe: Recipe, data_root: Path | None, *, skip_absent: bool = F
                 raise
             lines.append(f"{plan.evaluation.path} would be skipped: {error}")
             continue
-        _check_evaluation(plan, recipe, test_data, measured, size)
+        checked_evaluation(plan, recipe, measured, test_data)
+        if measured is not None and test_data is not None and plan.data is not None:
+            require_channels(measured.backbone, test_data, size, plan.data.path)
     for choice in recipe.export:
         built(choice, recipe.seed)
     return lines
-
-
-def _check_evaluation(plan: EvaluatePlan, recipe: Recipe, data: Data | None, measured: Any, size: int) -> None:
-    evaluation = built(plan.evaluation, recipe.seed)
-    if measured is not None:
-        for name in plan.features:
-            require_measurable(name, measured.backbone, getattr(measured, "head", None))
-    if data is None:
-        return
-    choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
-    require_labels(evaluation, data, plan.evaluation, choice)
-    if measured is not None:
-        check_evaluation(evaluation, plan, measured.backbone, data)
-        if plan.data is not None:
-            require_channels(measured.backbone, data, size, plan.data.path)
 
 
 def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: list[str]) -> tuple[Any, int]:

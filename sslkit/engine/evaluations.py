@@ -1,7 +1,7 @@
 """The [[evaluate]] tables of a recipe, built: each evaluation with its data, checked before anything is trained.
 
 Enters: a checked recipe, and the modules that will be measured. Leaves: `BuiltEvaluation`s, and what had to be skipped.
-Called by `build`; its checks by `check`.
+Called by `build`; `checked_evaluation` by `check`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import nn
 
 from sslkit.engine.choices import OpenedData, built
 from sslkit.engine.fit import require_channels
@@ -61,9 +60,6 @@ def build_evaluations(
     evaluations: list[BuiltEvaluation] = []
     skipped: dict[str, str] = {}
     for number, plan in enumerate(recipe.evaluate):
-        with _naming(plan):
-            for name in plan.features:
-                require_measurable(name, measured.backbone, getattr(measured, "head", None))
         choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
         is_new = choice not in data
         try:
@@ -75,9 +71,7 @@ def build_evaluations(
             continue
         if is_new:  # the pretraining's own images are checked with their views
             require_channels(measured.backbone, opened, size, choice.path)
-        evaluation = built(plan.evaluation, recipe.seed)
-        require_labels(evaluation, opened, plan.evaluation, choice)
-        check_evaluation(evaluation, plan, measured.backbone, opened)
+        evaluation = checked_evaluation(plan, recipe, measured, opened)
         data_name = str(getattr(opened, "name", choice.component.name))
         evaluations.append(BuiltEvaluation(number, plan.evaluation.component.name, data_name, evaluation, opened, plan))
     if skipped and not evaluations and recipe.pretrain is None:
@@ -85,18 +79,33 @@ def build_evaluations(
     return evaluations, skipped
 
 
-def check_evaluation(evaluation: Evaluation, plan: EvaluatePlan, backbone: nn.Module, data: Data) -> None:
-    """Ask an evaluation that knows whether it can measure this backbone on these data.
+def checked_evaluation(plan: EvaluatePlan, recipe: Recipe, measured: Any, data: Data | None) -> Evaluation:
+    """Build one evaluation and check that it can measure these weights on these data.
+
+    Args:
+        plan: Its table.
+        recipe: The whole recipe.
+        measured: Has the backbone, and perhaps a head; None if there are no weights to look at.
+        data: Opened; None if it is not.
 
     Raises:
         SslkitError: It cannot; names the recipe's table.
     """
+    evaluation: Evaluation = built(plan.evaluation, recipe.seed)
+    with _naming(plan):
+        for name in plan.features if measured is not None else ():
+            require_measurable(name, measured.backbone, getattr(measured, "head", None))
+    if data is None:
+        return evaluation
+    choice = plan.data or recipe.pretrain.data  # type: ignore[union-attr]
+    _require_labels(evaluation, data, plan.evaluation, choice)
     check = getattr(evaluation, "check", None)
-    if check is None:
-        return
+    if check is None or measured is None:
+        return evaluation
     for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
         with _naming(plan):
-            check(backbone, measure, data)
+            check(measured.backbone, measure, data)
+    return evaluation
 
 
 @contextmanager
@@ -109,7 +118,7 @@ def _naming(plan: EvaluatePlan) -> Iterator[None]:
         raise
 
 
-def require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
+def _require_labels(evaluation: Evaluation, data: Data, choice: Choice, data_choice: Choice) -> None:
     """Refuse an evaluation that needs labels on data that has none, before anything is trained.
 
     Raises:

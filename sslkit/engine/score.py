@@ -30,9 +30,9 @@ from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.results import feature_sample, read_results, sample_digest, write_arrays, write_results
 from sslkit.engine.run_info import RunInfo, write_status
 from sslkit.engine.stops import Stopped, Stops
-from sslkit.engine.weights import RANDOM
 from sslkit.errors import DataError, NonFiniteError
 from sslkit.faults import fault
+from sslkit.recipe.merge import RANDOM
 
 
 def score(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops) -> None:
@@ -45,7 +45,7 @@ def score(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops
     """
     model = info.model
     assert model is not None
-    weights = "random" if info.recipe.weights == RANDOM else "pretrained"
+    weights = RANDOM if info.recipe.weights == RANDOM else "pretrained"
     chosen = [_subjects(evaluation, model, built.untrained, weights) for evaluation in built.evaluations]
     if built.evaluations and model.head is not None:
         first = built.evaluations[0]

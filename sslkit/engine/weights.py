@@ -27,11 +27,9 @@ from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Normalisation
 from sslkit.engine.state_dicts import load_tables, load_weights
 from sslkit.errors import RunError
+from sslkit.recipe.merge import RANDOM, TIMM
 from sslkit.recipe.plan import Recipe
 from sslkit.registry.discover import Registry
-
-RANDOM: Final = "random"
-TIMM: Final = "timm:"
 
 _IF_PARTIAL: Final = "; to load the tensors that fit, set {key} = true"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sslkit.errors import RecipeError
-from sslkit.recipe.merge import load_document, names_no_path
+from sslkit.recipe.merge import TIMM, load_document, names_no_path
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.resolve import resolve
 from sslkit.text import one_line
@@ -60,4 +60,4 @@ def _say_themselves(weights: str) -> bool:
     path = Path(weights)
     if path.is_dir():
         return any((path / name).exists() for name in (_CARD, _TIMM))
-    return weights.startswith("timm:") or (path.name == _WEIGHTS and path.with_name(_CARD).exists())
+    return weights.startswith(TIMM) or (path.name == _WEIGHTS and path.with_name(_CARD).exists())

@@ -11,10 +11,16 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from sslkit.errors import RecipeError
 from sslkit.recipe.read import Document, KeyPath, read_document, require_plain
+
+RANDOM: Final = "random"
+"""Names weights as they are initialised."""
+
+TIMM: Final = "timm:"
+"""Before the name of weights that timm offers."""
 
 _MAX_CHAIN = 100  # files; each is a call within the one before
 _OVERRIDE = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=(.*)", re.DOTALL)
@@ -70,7 +76,7 @@ def _make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
 
 def names_no_path(weights: str) -> bool:
     """Return whether weights are named in another way than by a path: random ones, or those that timm offers."""
-    return weights == "random" or weights.startswith("timm:")
+    return weights == RANDOM or weights.startswith(TIMM)
 
 
 def _absolute(folder: Path, text: str) -> Path:

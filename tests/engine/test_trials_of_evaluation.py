@@ -8,9 +8,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sslkit_simclr import transform_probe
 
 import sslkit.engine.features
-from sslkit import Arrays, FrozenModel, ImageFolder, evaluate, knn, linear, logistic_regression, run, timm_backbone
+from sslkit import (
+    Arrays,
+    FrozenModel,
+    ImageFolder,
+    Shapes,
+    evaluate,
+    feature_health,
+    fine_tune,
+    knn,
+    linear,
+    linear_augmented,
+    logistic_regression,
+    run,
+    timm_backbone,
+)
+from sslkit.builtin.evaluations.factor_probe import factor_probe
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +88,28 @@ def test_three_runs_agree_byte_for_byte_but_for_time(recipe_file, tmp_path):
             predictions = {name: arrays[name].tobytes() for name in arrays.files}
         texts.append((json.dumps(timeless), metrics, predictions))
     assert texts[0] == texts[1] == texts[2]
+
+
+def measuring():
+    """Every evaluation that measures frozen weights without options of the data's own."""
+    short = {"epochs": 1, "batch_size": 16}
+    return {
+        **EVALUATIONS,
+        "linear_augmented": linear_augmented(**short),
+        "fine_tune": fine_tune(**short),
+        "feature_health": feature_health(view_images=20, views_per_image=3),
+        "factor_probe": factor_probe(epochs=1),
+        "transform_probe": transform_probe(epochs=1),
+    }
+
+
+@pytest.mark.parametrize("name", measuring())
+def test_every_tensor_and_buffer_hashes_the_same_before_and_after(name):
+    torch.manual_seed(0)
+    model = FrozenModel(timm_backbone(model="test_resnet"), input_size=16, workers=0)
+    data = Shapes(image_size=16, num_train=60, num_validation=20, num_test=30)
+    before, modes = model.digest(), [module.training for module in model.modules()]
+    measuring()[name](model, data)
+    assert model.digest() == before
+    assert [module.training for module in model.modules()] == modes
+    assert not any(parameter.requires_grad for parameter in model.parameters())

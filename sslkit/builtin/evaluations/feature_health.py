@@ -117,7 +117,7 @@ def feature_health(
             pretrained.measure, len(values), split, verdict or "no collapse",
             metrics["rankme"], values.shape[1], metrics["deviation_mean"],
         )  # fmt: skip
-        return Outcome("rankme", metrics)
+        return Outcome("rankme", metrics, split=split)
 
     evaluate.check = check  # type: ignore[attr-defined]
     return evaluate

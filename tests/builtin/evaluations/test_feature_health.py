@@ -7,7 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import AbsentError, DataError, FrozenModel, NonFiniteError, evaluate, feature_health, lidar, rankme
+from sslkit import (
+    AbsentError,
+    DataError,
+    FrozenModel,
+    NonFiniteError,
+    Shapes,
+    evaluate,
+    feature_health,
+    lidar,
+    rankme,
+    timm_backbone,
+)
 from sslkit.builtin.evaluations import feature_health as module
 from sslkit.builtin.evaluations.feature_health import collapse, evenly_spaced
 from sslkit.builtin.evaluations.sphere import deviations, uniformity
@@ -208,3 +219,11 @@ def test_a_healthy_network_is_not_warned_of(caplog):
     (record,) = [record for record in caplog.records if "feature health" in record.getMessage()]
     assert record.levelno == logging.INFO
     assert "80 test images: no collapse (RankMe" in record.getMessage()
+
+
+def test_the_row_says_which_split_was_looked_at():
+    data = Shapes(image_size=16, num_train=40, num_validation=20, num_test=30)
+    model = FrozenModel(timm_backbone(model="test_resnet"), input_size=16, workers=0)
+    (result,) = evaluate(model, data, [feature_health(split="train", view_images=4, views_per_image=2)])
+    assert (result.row()["split"], result.row()["n"]) == ("train", 40)
+    assert result.data_fingerprint == data.split("train").fingerprint()
