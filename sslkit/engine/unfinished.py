@@ -30,7 +30,9 @@ class Notes(MutableMapping[str, float]):
     def __init__(self, folder: Path | None = None, identity: Mapping[str, Any] | None = None) -> None:
         self._folder = folder
         self._identity = dict(identity or {})
-        self._notes: dict[str, float] = {} if folder is None else on_first(self._read)
+        self._notes: dict[str, float] = {}
+        if folder is not None:
+            self._notes = on_first(self._read)
 
     def __getitem__(self, name: str) -> float:
         """Return a note."""
@@ -73,4 +75,4 @@ class Notes(MutableMapping[str, float]):
 
     def _write(self) -> None:
         assert self._folder is not None
-        write_json(self._folder / _FILE, {"identity": self._identity, "notes": getattr(self, "_notes", {})})
+        write_json(self._folder / _FILE, {"identity": self._identity, "notes": self._notes})
