@@ -14,6 +14,7 @@ COMMANDS: Final = (
     "check",
     "preview",
     "evaluate",
+    "sweep",
     "embed",
     "export",
     "report",

@@ -56,6 +56,11 @@ def choose_device(name: str, world: World | None = None) -> torch.device:
     return device
 
 
+def cuda_devices() -> int:
+    """Return how many CUDA devices this process may use."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _one_of_several(name: str, world: World) -> torch.device:
     device = choose_device(name)
     if device.type != "cuda":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,22 +27,34 @@ class Ranks:
         codes: Exit codes of those that have ended, by rank; -9 for SIGKILL.
     """
 
-    def __init__(self, command: Sequence[str], place: Place, exchange: Path) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        place: Place,
+        exchange: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        output: Path | None = None,
+    ) -> None:
         """Start them.
 
         Args:
             command: Of one rank; the exchange folder is added to it.
             place: This machine.
             exchange: Folder of this start; all but the first rank write their output there.
+            environment: Variables beside this process's own.
+            output: Where the first rank's output is added; None is the terminal.
         """
         self.codes: dict[int, int] = {}
         self._exchange = exchange
+        self._first_output = output
         self._running: dict[int, subprocess.Popen[bytes]] = {}
         self._pids: list[int] = []
         lifeline, self._held = os.pipe()
         try:
             for local, rank in enumerate(place.ranks):
-                self._start([*command, "--exchange", str(exchange)], rank, _environment(place, rank, local), lifeline)
+                variables = _environment(place, rank, local, environment or {})
+                self._start([*command, "--exchange", str(exchange)], rank, variables, lifeline)
         except BaseException:
             self.kill()
             raise
@@ -84,33 +96,35 @@ class Ranks:
             _kill_group(process.pid)
 
     def last_words(self, rank: int) -> str:
-        """Return the end of what a rank wrote; empty for the first one, whose output is on the terminal."""
+        """Return the end of what a rank wrote; empty if that is on the terminal."""
         path = self._output(rank)
-        if not path.exists():
+        if path is None or not path.exists():
             return ""
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
         return "".join(lines[-_TAIL_LINES:])
 
     def _start(self, command: Sequence[str], rank: int, environment: dict[str, str], lifeline: int) -> None:
         with ExitStack() as files:
-            output = None if rank == 0 else files.enter_context(self._output(rank).open("wb"))
+            path = self._output(rank)
+            output = None if path is None else files.enter_context(path.open("ab"))
             self._running[rank] = subprocess.Popen(
                 command, stdin=lifeline, stdout=output, stderr=output, env=environment, start_new_session=True
             )
 
-    def _output(self, rank: int) -> Path:
-        return self._exchange / f"rank-{rank}.txt"
+    def _output(self, rank: int) -> Path | None:
+        return self._first_output if rank == 0 else self._exchange / f"rank-{rank}.txt"
 
 
-def _environment(place: Place, rank: int, local: int) -> dict[str, str]:
+def _environment(place: Place, rank: int, local: int, own: Mapping[str, str]) -> dict[str, str]:
     numbers = {"RANK": rank, "WORLD_SIZE": place.size, "LOCAL_RANK": local, "LOCAL_WORLD_SIZE": place.nproc}
-    environment = os.environ | {name: str(number) for name, number in numbers.items()}
+    environment = os.environ | own | {name: str(number) for name, number in numbers.items()}
     if place.nproc > 1:  # each would take all cores, and they would wait for each other
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // place.nproc)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // place.nproc)))
     return environment
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -52,7 +52,16 @@ exit "$code"
 """
 
 
-def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, nodes: int = 1, options: str = "") -> str:
+def submit(
+    words: Sequence[str],
+    *,
+    name: str,
+    into: Path | None,
+    runs: Path,
+    nodes: int = 1,
+    jobs: int = 1,
+    options: str = "",
+) -> str:
     """Write the job's script and submit it.
 
     Args:
@@ -61,6 +70,7 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
         into: The run folder, new or of a run that goes on; None creates one: after a requeue it must be the same.
         runs: Where it is created.
         nodes: How many machines to ask for.
+        jobs: How many times to run the command, each on machines of its own: a study, whose sweeps divide the runs.
         options: For sbatch, such as `partition=gpu gres=gpu:8 time=24:00:00`; dashes may be left out.
 
     Returns:
@@ -75,10 +85,10 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     into = (into or new_folder(runs, name)).resolve()
     hidden = into / ".slurm"
     _require_run_folder(into)
-    output = hidden / "output-%j.txt"
+    output = hidden / ("output-%j.txt" if jobs == 1 else "output-%A_%a.txt")
     directives = [
         [f"--job-name=sslkit-{name}"],
-        [f"--nodes={nodes}", "--ntasks-per-node=1"],
+        [f"--nodes={nodes}", "--ntasks-per-node=1", *([] if jobs == 1 else [f"--array=1-{jobs}"])],
         [f"--signal=B:USR1@{NOTICE_SECONDS}", "--requeue", "--open-mode=append"],
         [f"--output={str(output.parent).replace('%', '%%')}/{output.name}"],
         extra,
@@ -97,10 +107,8 @@ def submit(words: Sequence[str], *, name: str, into: Path | None, runs: Path, no
     if done.returncode != 0:
         raise RunError(f"sbatch refused {hidden / 'job.sh'}: {one_line(done.stderr) or f'exit code {done.returncode}'}")
     job = done.stdout.strip().partition(";")[0]
-    return (
-        f"submitted as job {job}; the run folder is {into}\n"
-        f"what it says comes to {hidden / f'output-{job}.txt'}; scancel {job} ends it\n"
-    )
+    said = hidden / (f"output-{job}.txt" if jobs == 1 else f"output-{job}_*.txt")
+    return f"submitted as job {job}; its folder is {into}\nwhat it says comes to {said}; scancel {job} ends it\n"
 
 
 def _command(words: Sequence[str], hidden: Path, srun: str | None) -> str:
@@ -135,7 +143,9 @@ def _require_run_folder(folder: Path) -> None:
     if "\n" in str(folder):
         raise RunError("--slurm: the run folder's name has a line break in it; choose another one")
     found = list(folder.iterdir()) if folder.is_dir() else []
-    if any(not path.name.startswith(".") for path in found) and not (folder / "resolved.toml").exists():
+    if any(not path.name.startswith(".") for path in found) and not any(
+        (folder / name).exists() for name in ("resolved.toml", "study.json")
+    ):
         raise RunError(f"{folder}: holds other files and no run; name a new or empty folder")
 
 

@@ -1,7 +1,8 @@
 """From a recipe and what it extends, with the command line's overrides, to one document.
 
-Tables merge and everything else replaces, with one exception: a component table whose `name` differs replaces
-the whole table, or options of the old component would be left over in the new one. Called by `resolve`.
+Tables merge and everything else replaces, with two exceptions. A component table whose `name` differs replaces the
+whole table, or options of the old component would be left over in the new one. A table whose keys are numbers changes
+those places of a list: `evaluate.0.epochs = 10`. Called by `resolve` and `sweep`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os.path
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -62,6 +63,41 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
     return _merged(_load_chain(base_path, (*above, resolved)), document)
 
 
+def merged(document: Document, piece: dict[str, Any], place: str, folder: Path) -> Document:
+    """Return a document with a piece of recipe merged onto it, as that of a file that extends it would be.
+
+    Args:
+        document: Stays as it is.
+        piece: Tables and values; a key with dots, such as "pretrain.batch_size", is the same as tables in tables.
+        place: What to call the place of its keys.
+        folder: What its paths are relative to.
+
+    Raises:
+        RecipeError: It reaches for a place in a list that the list has not.
+    """
+    tree = nested(piece)
+    _make_paths_absolute(tree, folder)
+    places = dict.fromkeys(_paths(tree), place)
+    return _merged(document, Document(tree, places, document.source))
+
+
+def nested(piece: dict[str, Any]) -> dict[str, Any]:
+    """Return a table whose keys have no dots: what is below `a.b` is below `b` in `a`."""
+    tree: dict[str, Any] = {}
+    for dotted, value in piece.items():
+        below = nested(value) if isinstance(value, dict) else value
+        for part in reversed(dotted.split(".")):
+            below = {part: below}
+        tree = _merge_tables(tree, below, (), set())
+    return tree
+
+
+def _paths(tree: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        yield (*path, key)
+        yield from _paths(value, (*path, key))
+
+
 def _make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
     """Make what is relative to this file absolute, so that it still means the same in another file."""
     pretrain = tree.get("pretrain")
@@ -85,8 +121,17 @@ def _absolute(folder: Path, text: str) -> Path:
 
 def _merged(base: Document, child: Document) -> Document:
     replaced: set[KeyPath] = set()
-    tree = _merge_tables(base.tree, child.tree, (), replaced)
-    return Document(tree, _without(base.places, replaced) | child.places, child.source)
+    try:
+        tree = _merge_tables(base.tree, child.tree, (), replaced)
+    except _NoSuchPlace as error:
+        raise RecipeError(f"{child.where(error.path)} {'.'.join(map(str, error.path))}: {error}") from None
+    counted = {tuple(map(_counted, path)): place for path, place in child.places.items()}
+    return Document(tree, _without(base.places, replaced) | child.places | counted, child.source)
+
+
+def _counted(part: str | int) -> str | int:
+    """Return a part of a path that steps into a list as the number that it is."""
+    return int(part) if isinstance(part, str) and part.isdecimal() else part
 
 
 def _merge_tables(base: dict[str, Any], child: dict[str, Any], path: KeyPath, replaced: set[KeyPath]) -> dict[str, Any]:
@@ -98,9 +143,35 @@ def _merge_tables(base: dict[str, Any], child: dict[str, Any], path: KeyPath, re
         below = (*path, key)
         if isinstance(value, dict) and isinstance(base.get(key), dict):
             merged[key] = _merge_tables(base[key], value, below, replaced)
+        elif isinstance(base.get(key), list) and _names_places(value):
+            merged[key] = _merge_places(base[key], value, below, replaced)
         else:
             replaced.add(below)
             merged[key] = value
+    return merged
+
+
+class _NoSuchPlace(Exception):
+    def __init__(self, path: KeyPath, length: int) -> None:
+        super().__init__(f"is no place in a list of {length}, counted from 0")
+        self.path = path
+
+
+def _names_places(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(key.isdecimal() for key in value)
+
+
+def _merge_places(base: list[Any], child: dict[str, Any], path: KeyPath, replaced: set[KeyPath]) -> list[Any]:
+    merged = list(base)
+    for key, value in child.items():
+        if int(key) >= len(base):
+            raise _NoSuchPlace((*path, key), len(base))
+        below = (*path, int(key))
+        if isinstance(value, dict) and isinstance(base[int(key)], dict):
+            merged[int(key)] = _merge_tables(base[int(key)], value, below, replaced)
+        else:
+            replaced.add(below)
+            merged[int(key)] = value
     return merged
 
 

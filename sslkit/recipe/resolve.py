@@ -268,6 +268,8 @@ class _Resolver:
         pretrain = tree.get("pretrain")
         if isinstance(pretrain, dict) and pretrain.get("partial_weights") is True and "weights" not in pretrain:
             self._problem(("pretrain", "partial_weights"), "there are no weights; say which, or leave the key out")
+        if "sweep" in tree:
+            self._problem(("sweep",), f"this is a study of many runs: sslkit sweep {self.source}")
         for key in ("weights", "partial_weights", "backbone"):
             if "pretrain" in tree and key in tree:
                 self._problem((key,), "belongs inside [pretrain] when the recipe pretrains")

@@ -126,6 +126,51 @@ class PretrainKeys(_Keys):
     callbacks: tuple[dict[str, Any], ...] = ()
 
 
+class MeasureKeys(_Keys):
+    """Keys of a measure of a chart: a result of an evaluation, or a number of the pretraining."""
+
+    label: str | None = Field(None, description="What to call it.")
+    evaluation: str | Annotated[int, Ge(0)] | None = Field(
+        None, description="Component, or number of the [[evaluate]] table; the first one if left out."
+    )
+    data: str | None = Field(None, description="Component or title of the data, if the evaluation has several.")
+    features: str = Field("h", description='"h", "z", or the name of a layer.')
+    weights: str = Field("pretrained", description='"pretrained", "random", or "none" for pixels.')
+    metric: str | None = Field(None, description="One of the evaluation's metrics; its headline if left out.")
+    pretraining: str | None = Field(None, description="Instead: the last value of this metric of the pretraining.")
+
+
+class ChartKeys(_Keys):
+    """Keys of a [[sweep.report]] table: one chart of the study's report."""
+
+    title: str = ""
+    chart: Literal["heat_map", "bars", "lines", "scatter", "table"] | None = Field(
+        None, description="Chosen by the axes if left out."
+    )
+    x: str | None = Field(None, description="An axis; columns of a heat map; of a scatter plot a measure's label.")
+    y: str | None = Field(None, description="Rows of a heat map: an axis; of a scatter plot: a measure's label.")
+    series: str | None = Field(None, description="An axis: one line, or one bar in each group, for each of its points.")
+    measures: tuple[MeasureKeys, ...] = Field((), description="What is drawn; the first evaluation's score if empty.")
+    means: Literal["rows"] | None = Field(None, description="Add the mean of each row.")
+    log: bool | None = Field(None, description="Logarithmic x; chosen by the values if left out.")
+    reference: str | None = Field(None, description="File of numbers to see it beside, relative to the recipe.")
+    where: dict[str, tuple[str, ...]] = Field({}, description="Axis to labels: these points only.")
+    rename: dict[str, str] = Field({}, description="How axes and labels are to be called.")
+    notes: str = Field("", description="Shown below the chart.")
+
+
+class SweepKeys(_Keys):
+    """Keys of [sweep]: a study, run by `sslkit sweep`."""
+
+    combine: Literal["product", "zip"] = Field(
+        "product", description="Every combination of the axes' values, or all axes in step. Seeds always combine."
+    )
+    axes: dict[str, Any] = Field(
+        description="Key of the recipe to a list of values; or a name to tables of label, set and value."
+    )
+    report: tuple[ChartKeys, ...] = Field((), description="Charts; one is chosen if there is none.")
+
+
 class RecipeKeys(_Keys):
     """Keys of a whole recipe."""
 
@@ -145,6 +190,7 @@ class RecipeKeys(_Keys):
     pretrain: PretrainKeys | None = None
     evaluate: tuple[dict[str, Any], ...] = ()
     export: tuple[dict[str, Any], ...] = ()
+    sweep: SweepKeys | None = Field(None, description="Makes it a study: many runs, by `sslkit sweep`.")
     derived: dict[str, Any] | None = Field(None, description="Written by a run; recomputed and compared.")
 
 

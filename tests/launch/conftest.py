@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sslkit.launch import local
+from sslkit.launch import local, start
 
 RANK = """
 import os, signal, subprocess, sys, threading, time
@@ -58,12 +58,12 @@ sys.exit(as_rank(exchange, work))
 LAUNCHER = """
 import json, sys
 from pathlib import Path
-from sslkit.launch import local
+from sslkit.launch import local, start
 from sslkit.launch.meeting import Place
 
 told = json.loads(sys.argv[1])
 for name, value in told.pop("limits").items():
-    setattr(local, name, value)
+    setattr(start, name, value)
 rendezvous = told["place"].pop("rendezvous", None)
 place = Place(rendezvous=None if rendezvous is None else Path(rendezvous), **told.pop("place"))
 sys.exit(local.supervise(local.Launch(place=place, **told)))
@@ -132,14 +132,16 @@ name, *words = sys.argv if "job" not in sys.argv else sys.argv[1:]
 globals()[Path(name).name](*words)
 '''
 
-LIMITS = {"_ASK": 0.3, "_TERMINATE": 0.6, "_KILL": 0.4, "_INSIST": 0.3, "_LINGER": 0.6, "_LOOK": 0.1, "_POLL": 0.01}
+LIMITS = {"_ASK": 0.3, "_TERMINATE": 0.6, "_KILL": 0.4, "_INSIST": 0.3, "_LINGER": 0.6, "_LOOK": 0.1}
 
 
 @pytest.fixture
 def quick(monkeypatch):
     """Let the launcher be less patient."""
     for name, value in LIMITS.items():
-        monkeypatch.setattr(local, name, value)
+        monkeypatch.setattr(start, name, value)
+    monkeypatch.setattr(local, "ENDING_SECONDS", LIMITS["_TERMINATE"] + LIMITS["_KILL"])
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sslkit.launch import local
+from sslkit.launch import local, start
 from sslkit.launch.meeting import Place
 
 STOPS = ("SIGTERM", "SIGUSR1", "SIGINT")
@@ -128,12 +128,12 @@ def test_row_15_a_killed_rank_is_named_and_the_job_is_gone_in_time(rank, capfd, 
     """
     began = time.monotonic()
     assert local.supervise(local.Launch(rank(body), Place(nproc=2))) == 1
-    assert time.monotonic() - began < local._TERMINATE + local._KILL + 2
+    assert time.monotonic() - began < start._TERMINATE + start._KILL + 2
     assert capfd.readouterr().err == "error: rank 1 of 2 was killed by SIGKILL (often: out of memory)\n"
 
 
 def test_row_15_the_patience_for_what_is_left_of_a_job_is_short():
-    assert local._LOOK + local._TERMINATE + local._KILL < 10
+    assert start._LOOK + start._TERMINATE + start._KILL < 10
 
 
 def test_the_last_words_of_a_rank_that_could_not_report(supervised, capfd):

@@ -77,7 +77,7 @@ def test_a_warned_job_stops_in_good_order_and_goes_on_after_the_requeue(submitte
     sys.exit(75 if told == ["SIGUSR1"] else 1)
     """
     told = submitted(body)
-    assert told.splitlines()[0] == f"submitted as job 77; the run folder is {tmp_path}/run"
+    assert told.splitlines()[0] == f"submitted as job 77; its folder is {tmp_path}/run"
     for start in range(2):
         shell("SIGUSR1", tmp_path / "run", start)
     assert ended() == (0, 3)

@@ -139,7 +139,6 @@ def test_all_but_colour_take_any_number_of_channels(channels):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"operations": ["blur", "blur"]}, "names 'blur' twice"),
         ({"operations": ["blur"], "image_size": 19}, "no kernel below 20 pixels"),
         ({"operations": ["crop"], "area": (0.5, 0.2)}, "simclr.one_branch: area must rise"),
         ({"operations": ["blur"], "blur_sigma": (2.0, 1.0)}, "blur_sigma must rise"),
@@ -168,3 +167,13 @@ def test_colour_acts_at_the_papers_rates():
     (parameters,) = views._policy.parameters(torch.from_numpy(views.draw(keys(10_000)))[:, 1])
     assert (parameters.jitter.contrast != 1).float().mean().item() == pytest.approx(0.8, abs=0.02)
     assert parameters.gray.float().mean().item() == pytest.approx(0.2, abs=0.02)
+
+
+def test_an_operation_named_twice_acts_once_as_on_the_diagonal_of_the_figure():
+    keys = np.arange(4, dtype=np.uint64)
+    images = torch.randint(0, 256, (4, 1, 3, 40, 40), dtype=torch.uint8)
+    once, twice = (
+        OneBranch(operations=names, image_size=32, crop_on="device") for names in (["noise"], ["noise", "noise"])
+    )
+    seen = [views.apply([images], torch.from_numpy(views.draw(keys))) for views in (once, twice)]
+    assert torch.equal(seen[0][1], seen[1][1])

@@ -39,7 +39,7 @@ class OneBranch:
     Source: SimCLR, section 3.1 and figure 5. The parameters of cutout, Sobel, noise and rotation are not published.
 
     Args:
-        operations: One or two of them, in their order.
+        operations: One or two of them, in their order. One named twice acts once: the figure's diagonal.
         image_size: Side S of a view, pixels.
         area: Least and greatest area of a crop, as fractions of the image.
         aspect: Least and greatest width / height of a crop.
@@ -56,7 +56,7 @@ class OneBranch:
         whole_images: Whether `prepare` returns the image as it is.
 
     Raises:
-        DataError: An operation is named twice, blur has no kernel at this size, or a range is empty.
+        DataError: Blur has no kernel at this size, or a range is empty.
     """
 
     num_views = 2
@@ -77,8 +77,6 @@ class OneBranch:
         backend: Literal["fused", "kornia"] = "fused",
     ) -> None:
         owner = "simclr.one_branch"
-        if len(set(operations)) < len(operations):
-            raise DataError(f"{owner}: operations names {operations[0]!r} twice; a single one stands alone")
         radius = blur_radius(image_size)
         if "blur" in operations and radius == 0:
             raise DataError(f"{owner}: blur has no kernel below 20 pixels; set a larger image_size than {image_size}")
@@ -97,7 +95,7 @@ class OneBranch:
             "rotate": lambda: QuarterTurns(1.0),
         }
         self._policy = Policy(
-            owner, [made[name]() for name in operations], without_colour='leave "colour" out of operations'
+            owner, [made[name]() for name in dict.fromkeys(operations)], without_colour='leave "colour" out of operations'
         )
 
     def draw(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:
