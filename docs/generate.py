@@ -46,6 +46,17 @@ _KEY_TABLES: Final[dict[str, tuple[str, type[pydantic.BaseModel], str]]] = {
         "A schedule is a factor on a base value, a function of the progress. Without one the value is constant.",
     ),
     "[[evaluate]]": ("", schema.EvaluateKeys, ""),
+    "[sweep]": (
+        "sweep.",
+        schema.SweepKeys,
+        "A recipe with this table is a study: see [run a study](../how_to/run_a_study.md).",
+    ),
+    "[[sweep.report]]": (
+        "",
+        schema.ChartKeys,
+        "One chart each. Axes are called by their keys, or by the ends of these.",
+    ),
+    "measures of a chart": ("", schema.MeasureKeys, ""),
 }
 
 # What a key that holds component tables means; the models of those tables stand further down the page.
@@ -100,6 +111,7 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     "Contracts": (
         "Batch", "Progress", "Loss", "LossOutput", "Views", "Backbone", "Head", "Objective", "Method", "Schedule",
         "Data", "Dataset", "Evaluation", "Pretrained", "Features", "Outcome", "Exporter", "Normalisation", "Tree",
+        "Work", "Nominal",
     ),
     "For authors of components": (
         "sample_keys", "uniforms", "seeded", "open_image", "fitted_images", "scaled_side", "list_images", "find_images",

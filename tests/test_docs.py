@@ -14,6 +14,7 @@ import sslkit
 from sslkit import load_recipe
 from sslkit.__main__ import _parse
 from sslkit.recipe.evaluation import load_evaluation
+from sslkit.recipe.sweep import load_sweep
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -103,7 +104,7 @@ def test_recipes_on_a_page_are_valid(page, desk):
     whole = re.compile(r"^(schema = 1|extends = )", re.MULTILINE)
     files = [path for path in desk(page) if path.suffix == ".toml" and whole.search(path.read_text(encoding="utf-8"))]
     for path in files:
-        recipe = load_recipe(path)
+        recipe = load_sweep(path) if "[sweep" in path.read_text(encoding="utf-8") else load_recipe(path)
         assert recipe.name == path.stem
     unmarked = [b.line for b in blocks(page.read_text(encoding="utf-8")) if b.language == "toml" and not b.mark
                 and whole.search(b.text)]  # fmt: skip
@@ -133,7 +134,9 @@ def test_commands_on_a_page_parse_and_name_real_recipes(page, desk, tmp_path, mo
             continue
         assert recipe.exists(), f"{_id(page)}: {command}"
         if "sphere." not in command:  # tests/test_readme.py installs that one
-            if hasattr(arguments, "weights"):
+            if arguments.command == "sweep":
+                load_sweep(recipe, arguments.overrides)
+            elif hasattr(arguments, "weights"):
                 load_evaluation(recipe, arguments.weights, arguments.overrides)
             else:
                 load_recipe(recipe, arguments.overrides)

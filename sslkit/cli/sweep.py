@@ -16,23 +16,25 @@ exit codes: 0 all done, 1 some runs failed, 2 a mistake in what was asked, 75 st
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sslkit.cli.run import count, positive, seconds
 
 if TYPE_CHECKING:
-    from sslkit.launch.sweep import Ending, Job, Slot
+    from sslkit.launch.sweep import Ending
     from sslkit.recipe.sweep import Point, Sweep
     from sslkit.studies.study import Record
 
 _WHERE_AND_HOW: Final = ("data_root", "device", "workers", "start_timeout", "step_timeout")
+EXIT_CRASH: Final = 1
+EXIT_MISTAKE: Final = 2
+
 _SWITCHES: Final = ("compile", "deterministic", "skip_absent")
 
 
@@ -64,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-timeout", type=seconds, metavar="S", help="as of sslkit run")
     parser.add_argument("--step-timeout", type=seconds, metavar="S", help="as of sslkit run")
     parser.add_argument("--slurm", metavar="OPTIONS", help='submit it to SLURM: "gres=gpu:8 time=24:00:00"')
-    parser.add_argument("--parts", type=positive, metavar="N", default=1, help="jobs that --slurm submits; they divide the runs (1)")
+    parser.add_argument(
+        "--parts", type=positive, metavar="N", default=1, help="jobs for --slurm; they divide the runs (1)"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -110,129 +114,70 @@ def _chosen(sweep: Sweep, only: Sequence[str], share: tuple[int, int] | None) ->
 
 
 def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argparse.Namespace) -> int:
-    from sslkit.text import safe_text
+    """List the runs, what each would cost, and what is left of the study."""
+    from dataclasses import replace
 
-    known = _known(folder)
-    todo = [point for point in points if point.id not in known]
+    from sslkit.engine.cost import Estimator, total
+    from sslkit.engine.environment import choose_device
+    from sslkit.launch.study import shared_pretrainings
+    from sslkit.studies.study import read_records
+    from sslkit.text import duration, safe_text
+
+    known, shared = read_records(folder), shared_pretrainings(sweep)
+    estimator = Estimator(data_root=arguments.data_root, device=choose_device(arguments.device))
+    costs, pretrained = [], set[str]()
     for point in points:
         record = known.get(point.id)
-        state = "" if record is None else f"  {record.status}"
-        sys.stdout.write(safe_text(f"{point.number:4}  {point.title}{state}\n"))
-    sys.stdout.write(f"{len(points)} runs, {len(points) - len(todo)} of them done\n")
+        if record is not None and (record.status == "finished" or not arguments.retry_failed):
+            sys.stdout.write(safe_text(f"{point.number:5}  {record.status:>12}  {point.title}\n"))
+            continue
+        cost = estimator.estimate(point.recipe)
+        if point.pretraining in pretrained:
+            cost = replace(cost, pretraining=None)
+        pretrained |= {point.pretraining} & shared
+        costs.append(cost)
+        needs = "unknown" if cost.seconds is None else duration(cost.seconds)
+        sys.stdout.write(safe_text(f"{point.number:5}  {needs:>12}  {point.title}\n"))
+        sys.stdout.flush()
+    sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done\n")
+    if costs:
+        sys.stdout.write(safe_text(f"to do: {total(costs).describe()}\n"))
     return 0
 
 
 def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argparse.Namespace) -> int:
+    from sslkit.engine.environment import cuda_devices
+    from sslkit.launch.study import Runs, got_anywhere, slots
     from sslkit.launch.sweep import run_jobs
-    from sslkit.studies.study import Record, add_record, record_of, write_plan
 
-    write_plan(folder, sweep)
-    known, commit = _known(folder), _commit()
-    shared = _shared(sweep)
-
-    def done(point: Point) -> Record | None:
-        """Return what another sweep, or this one before it was killed, has found out."""
-        record = record_of(point, _run_folder(folder, point), _pretrained(folder, point, shared), commit)
-        if record is not None and (_known(folder).get(point.id) or Record("", status="failed")).status == "failed":
-            add_record(folder, record)
-        return record
-
-    todo = [
-        point
-        for point in points
-        if (point.id not in known or (arguments.retry_failed and known[point.id].status == "failed"))
-        and done(point) is None
-    ]
-    jobs, by_name = _jobs(todo, folder, shared, arguments)
-    say = _Progress(len(points), len(points) - len(todo), folder)
-    say.begin(todo)
+    places = slots(arguments.device, cuda_devices(), nproc=arguments.nproc, jobs=arguments.jobs)
+    runs = Runs(sweep, folder, _flags(arguments), _commit())
+    left = runs.left(points, retry_failed=arguments.retry_failed)
+    progress = _Progress(len(points), len(points) - len(left))
+    _say(f"{folder}: {len(points)} runs, {len(points) - len(left)} of them done")
     code = 0
-    for ending in run_jobs(
-        jobs,
-        _slots(arguments),
-        retries=arguments.retries,
-        begun=lambda job: say.begun(by_name.get(job.name), job),
-        is_done=lambda job: _is_done(job, by_name, done),
-    ):
-        point = by_name.get(ending.job.name)
-        record = done(point) if point is not None and ending.code == 0 else None
-        if point is not None and ending.code in (1, 2):
-            record = Record(point.id, dict(point.labels), point.recipe.seed, "failed", ending.reason, ending.seconds)
-            add_record(folder, record)
-        say.ended(point, ending, record)
-        code = max(code, 1 if ending.code in (1, 2) else ending.code)
-        if ending.code == 2 and not _got_anywhere(ending.job):
-            say.mistake(ending)
-            code = 2
+    for ending in run_jobs(runs.jobs(left), places, retries=arguments.retries, is_done=runs.is_done):
+        point = runs.point(ending.job)
+        progress.ended(ending.job.name if point is None else point.title, ending, runs.note(ending))
+        failed = ending.code in (EXIT_CRASH, EXIT_MISTAKE)
+        code = max(code, EXIT_CRASH if failed else ending.code)
+        if ending.code == EXIT_MISTAKE and not got_anywhere(ending.job):
+            _say("no other run is begun, for the mistake may be in all of them; mend it and run the same command again")
+            code = EXIT_MISTAKE
             break
-    return _finish(folder, code)
-
-
-def _finish(folder: Path, code: int) -> int:
-    """Write the report of what there is."""
-    from sslkit.studies.study import read_study
-    from sslkit.text import safe_text
-
-    study = read_study(folder)
-    if study.records:
-        from sslkit.studies.study_report import write_study_report
-
-        written = write_study_report(study)
-        sys.stdout.write(safe_text(f"{len(study.records)} of {len(study.points)} runs: {written[0]}\n"))
+    _report(folder)
     return code
 
 
-def _known(folder: Path) -> dict[str, Record]:
-    from sslkit.studies.study import read_records
+def _report(folder: Path) -> None:
+    """Draw what there is."""
+    from sslkit.studies.study import read_study
+    from sslkit.studies.study_report import write_study_report
 
-    return read_records(folder)
-
-
-def _shared(sweep: Sweep) -> set[str]:
-    """Return the pretrainings that several points have in common: those are done once, for all."""
-    all_of_them = [point.pretraining for point in sweep.points if point.pretraining]
-    return {name for name in all_of_them if all_of_them.count(name) > 1}
-
-
-def _run_folder(folder: Path, point: Point) -> Path:
-    from sslkit.studies.study import point_name
-
-    return folder / "runs" / point_name(point)
-
-
-def _pretrained(folder: Path, point: Point, shared: set[str]) -> Path | None:
-    return folder / "pretrained" / point.pretraining if point.pretraining in shared else None
-
-
-def _jobs(
-    points: Sequence[Point], folder: Path, shared: set[str], arguments: argparse.Namespace
-) -> tuple[list[Job], dict[str, Point]]:
-    """Return the runs of points, each after the pretraining that it shares with others, if it does."""
-    from sslkit.launch.sweep import Job
-    from sslkit.studies.study import point_name, point_recipe, write_once
-
-    flags = _flags(arguments)
-    jobs: dict[str, Job] = {}
-    by_name: dict[str, Point] = {}
-    for point in points:
-        name, recipe, needs = point_name(point), point_recipe(folder, point), ""
-        words: tuple[str, ...] = ("run", str(recipe))
-        pretrained = _pretrained(folder, point, shared)
-        if pretrained is not None:
-            needs = f"pretraining.{point.pretraining}"
-            alone = folder / "points" / f"{needs}.toml"
-            write_once(alone, {key: value for key, value in point.tree.items() if key not in ("evaluate", "export")})
-            output = folder / "logs" / f"{needs}.txt"
-            words = ("run", str(alone), "--into", str(pretrained), *flags)
-            if needs not in jobs and not _has_finished(pretrained):
-                jobs[needs] = Job(needs, words, pretrained, output)
-            needs = needs if needs in jobs else ""
-            words = ("evaluate", str(pretrained), str(recipe))
-        run = _run_folder(folder, point)
-        words = (*words, "--into", str(run), *flags)
-        jobs[name] = Job(name, words, run, folder / "logs" / f"{name}.txt", needs)
-        by_name[name] = point
-    return list(jobs.values()), by_name
+    study = read_study(folder)
+    if study.records:
+        path, *_ = write_study_report(study)
+        _say(f"{sum(record.status == 'finished' for record in study.records)} of {len(study.points)} runs: {path}")
 
 
 def _flags(arguments: argparse.Namespace) -> list[str]:
@@ -240,52 +185,6 @@ def _flags(arguments: argparse.Namespace) -> list[str]:
     given = [(name, getattr(arguments, name)) for name in _WHERE_AND_HOW]
     words = [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
     return [*words, *(f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(arguments, name))]
-
-
-def _is_done(job: Job, by_name: dict[str, Point], done: Callable[[Point], Record | None]) -> bool:
-    point = by_name.get(job.name)
-    return _has_finished(job.folder) if point is None else done(point) is not None
-
-
-def _has_finished(run: Path) -> bool:
-    from sslkit.run_folder import read_json
-
-    return (read_json(run / "summary.json") or {}).get("status") == "finished"
-
-
-def _got_anywhere(job: Job) -> bool:
-    """Tell whether a run failed on its own account, not by a mistake that all runs will share."""
-    return (job.folder / "metrics.jsonl").exists() or any(job.folder.glob("evaluate/*"))
-
-
-def _slots(arguments: argparse.Namespace) -> list[Slot]:
-    """Return a place for each run that there may be at a time, each with its own devices, or its share of the cores."""
-    from sslkit.engine.environment import cuda_devices
-    from sslkit.errors import RunError
-    from sslkit.launch.ranks import cores
-    from sslkit.launch.sweep import Slot
-
-    nproc, devices = arguments.nproc, 0
-    if arguments.device == "auto" or arguments.device == "cuda":
-        devices = cuda_devices()
-    elif arguments.device.startswith("cuda:") and arguments.jobs not in (None, 1):
-        raise RunError(
-            f"--device {arguments.device}: several runs at a time take devices of their own; say --device cuda"
-        )
-    if devices and nproc > devices:
-        raise RunError(f"--nproc {nproc}: there are {devices} CUDA devices; say so many, or --device cpu")
-    at_a_time = arguments.jobs or max(1, devices // nproc)
-    if not devices:
-        threads = {} if at_a_time * nproc == 1 else {"OMP_NUM_THREADS": str(max(1, cores() // (at_a_time * nproc)))}
-        return [Slot(nproc, {**threads, **_own("OMP_NUM_THREADS")}) for _ in range(at_a_time)]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    names = visible.split(",") if visible else [str(number) for number in range(devices)]
-    groups = [names[first : first + nproc] for first in range(0, devices - nproc + 1, nproc)]
-    return [Slot(nproc, {"CUDA_VISIBLE_DEVICES": ",".join(groups[k % len(groups)])}) for k in range(at_a_time)]
-
-
-def _own(variable: str) -> dict[str, str]:
-    return {variable: os.environ[variable]} if variable in os.environ else {}
 
 
 def _commit() -> str:
@@ -319,48 +218,36 @@ def _submit(sweep: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Says what goes on, a line for each run that ends."""
+    """Says how each run ended, and how long the others may take."""
 
-    def __init__(self, planned: int, done: int, folder: Path) -> None:
+    def __init__(self, planned: int, done: int) -> None:
         self._planned = planned
         self._done = done
-        self._folder = folder
         self._began = time.monotonic()
         self._finished = 0
 
-    def begin(self, todo: Sequence[Point]) -> None:
-        self._say(f"{self._folder}: {self._planned} runs, {self._done} of them done")
-
-    def begun(self, point: Point | None, job: Job) -> None:
-        if sys.stdout.isatty():
-            self._say(f"  begins: {job.name if point is None else point.title}")
-
-    def ended(self, point: Point | None, ending: Ending, record: Record | None) -> None:
+    def ended(self, title: str, ending: Ending, record: Record | None) -> None:
+        """Say it; of a pretraining that several runs share only a failure."""
         from sslkit.text import duration
 
-        if ending.code == 0 and point is None:
+        if ending.code != 0:
+            what = "stopped" if record is None else f"failed: {ending.reason} (see {ending.job.output})"
+        elif record is None:
             return
-        if ending.code == 0:
+        else:
             self._done += 1
             self._finished += 1
-        title = ending.job.name if point is None else point.title
-        left = ""
-        if self._finished:
-            pace = (time.monotonic() - self._began) / self._finished
-            left = f"  {duration(pace * (self._planned - self._done))} left"
-        what = _score(record) if record is not None and ending.code == 0 else _how(ending)
-        self._say(f"[{self._done}/{self._planned}] {title}: {what}  ({duration(ending.seconds)}){left}")
+            what = _score(record)
+        pace = (time.monotonic() - self._began) / max(self._finished, 1)
+        left = f", {duration(pace * (self._planned - self._done))} left" if self._finished else ""
+        _say(f"[{self._done}/{self._planned}] {title}: {what} ({duration(ending.seconds)}{left})")
 
-    def mistake(self, ending: Ending) -> None:
-        self._say(
-            f"nothing came of it, so no other run is begun: see {ending.job.output}; then run the same command again"
-        )
 
-    def _say(self, text: str) -> None:
-        from sslkit.text import safe_text
+def _say(text: str) -> None:
+    from sslkit.text import safe_text
 
-        sys.stdout.write(safe_text(text) + "\n")
-        sys.stdout.flush()
+    sys.stdout.write(safe_text(text) + "\n")
+    sys.stdout.flush()
 
 
 def _score(record: Record) -> str:
@@ -372,12 +259,6 @@ def _score(record: Record) -> str:
     return (
         f"{row['metric']} {shown_value(row['metric'], row['value'], None)} {measured(row['features'], row['weights'])}"
     )
-
-
-def _how(ending: Ending) -> str:
-    if ending.code == 75:
-        return "stopped"
-    return f"failed: {ending.reason} (all of it: {ending.job.output})"
 
 
 def part(text: str) -> tuple[int, int]:

@@ -117,7 +117,6 @@ def run_jobs(
     slots: Sequence[Slot],
     *,
     retries: int = 0,
-    begun: Callable[[Job], object],
     is_done: Callable[[Job], bool],
 ) -> Iterator[Ending]:
     """Run jobs, the first ones first, and yield how each ended.
@@ -129,7 +128,6 @@ def run_jobs(
         jobs: In the order in which to start them.
         slots: How many at a time, and where.
         retries: How often to start a run again after a crash.
-        begun: Called with each job that starts.
         is_done: Whether a job needs no start, because another sweep has done it.
     """
     waiting, failed = list(jobs), dict[str, str]()
@@ -170,7 +168,6 @@ def run_jobs(
                             open_needs.discard(job.name)
                             yield Ending(job, 0, "", 0.0)
                             continue
-                        begun(job)
                         running.append(_Running(job, free.pop(0), signals, claim))
                 look_at = time.monotonic() + _LOOK_AGAIN
             time.sleep(POLL_SECONDS)

@@ -143,7 +143,7 @@ class MeasureKeys(_Keys):
 class ChartKeys(_Keys):
     """Keys of a [[sweep.report]] table: one chart of the study's report."""
 
-    title: str = ""
+    title: str = Field("", description="Above the chart.")
     chart: Literal["heat_map", "bars", "lines", "scatter", "table"] | None = Field(
         None, description="Chosen by the axes if left out."
     )
