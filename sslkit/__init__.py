@@ -91,6 +91,8 @@ if TYPE_CHECKING:
     from sslkit.engine.run_info import RunInfo as RunInfo
     from sslkit.engine.state import PretrainState as PretrainState
     from sslkit.engine.weights import load_backbone as load_backbone
+    from sslkit.engine.work import Nominal as Nominal
+    from sslkit.engine.work import Work as Work
     from sslkit.errors import AbsentError as AbsentError
     from sslkit.errors import DataError as DataError
     from sslkit.errors import NonFiniteError as NonFiniteError
@@ -197,6 +199,7 @@ _HOMES = {
     "sslkit.engine.run_info": ("RunInfo",),
     "sslkit.engine.state": ("PretrainState",),
     "sslkit.engine.weights": ("load_backbone",),
+    "sslkit.engine.work": ("Nominal", "Work"),
     "sslkit.errors": (
         "AbsentError",
         "DataError",

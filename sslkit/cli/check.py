@@ -11,6 +11,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sslkit.recipe.plan import Recipe
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,26 +32,34 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.schema:
         return _print_schema()
     from sslkit.errors import RecipeError
-    from sslkit.recipe.resolve import load_recipe
     from sslkit.text import safe_text
 
     if arguments.recipe is None:
         raise RecipeError("name a recipe, such as: sslkit check recipes/simclr_quickstart.toml")
-    recipe = load_recipe(arguments.recipe, arguments.overrides)
-    names = ", ".join(dict.fromkeys(choice.component.name for choice in recipe.choices()))
-    sys.stdout.write(safe_text(f"{arguments.recipe}: keys, types and ranges are good\ncomponents: {names}\n"))
+    recipes = _recipes(arguments)
+    many = f"{len(recipes)} runs: " if len(recipes) > 1 else ""
+    names = ", ".join(dict.fromkeys(choice.component.name for recipe in recipes for choice in recipe.choices()))
+    sys.stdout.write(safe_text(f"{arguments.recipe}: {many}keys, types and ranges are good\ncomponents: {names}\n"))
     if arguments.build:
-        for line in _built(recipe, arguments.data_root, skip_absent=arguments.skip_absent):
-            sys.stdout.write(safe_text(line) + "\n")
+        from sslkit.engine.check import check_build
+
+        said: dict[str, None] = {}  # what the runs of a study have in common, once
+        for recipe in recipes:
+            said |= dict.fromkeys(check_build(recipe, arguments.data_root, skip_absent=arguments.skip_absent))
+        sys.stdout.write("".join(safe_text(line) + "\n" for line in said))
     return 0
 
 
-def _built(recipe: object, data_root: Path | None, *, skip_absent: bool) -> list[str]:
-    from sslkit.engine.check import check_build
-    from sslkit.recipe.plan import Recipe
+def _recipes(arguments: argparse.Namespace) -> list[Recipe]:
+    """Return the recipe, or those of all runs of a study."""
+    from sslkit.recipe.merge import load_document
+    from sslkit.recipe.resolve import resolve
+    from sslkit.recipe.sweep import load_sweep
 
-    assert isinstance(recipe, Recipe)
-    return check_build(recipe, data_root, skip_absent=skip_absent)
+    document = load_document(arguments.recipe, arguments.overrides)
+    if "sweep" in document.tree:
+        return [point.recipe for point in load_sweep(arguments.recipe, arguments.overrides).points]
+    return [resolve(document, arguments.recipe, arguments.overrides)]
 
 
 def _print_schema() -> int:

@@ -5,7 +5,8 @@ Examples:
   sslkit preview recipes/simclr_folder.toml --data-root ~/photos --indices 0,5,9 --epoch 3
   sslkit preview recipes/simclr_quickstart.toml pretrain.views.colour_strength=0.25 --histograms -o weaker
 
-The last one writes weaker.png and weaker.html, with histograms of intensity (Chen et al. 2020, figure 6).
+The last one writes weaker.png and weaker.html, with histograms of intensity, and weaker.svg, the two panels of figure 6
+of Chen et al. 2020.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument("--first", type=_number, metavar="INDEX", help="images from this one on (spread over all)")
     which.add_argument("--indices", type=_indices, metavar="I,J,...", help="these very images, such as 0,5,9")
     parser.add_argument("--epoch", type=_number, default=0, metavar="E", help="the epoch, counted from 0 (0)")
-    parser.add_argument("--histograms", action="store_true", help="also histograms, with and without colour operations")
+    parser.add_argument(
+        "--histograms",
+        action="store_true",
+        help="also histograms, with and without colour operations, and PREFIX.svg of them",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, default=Path("preview"), metavar="PREFIX", help="PREFIX.png, PREFIX.html (preview)"
     )
@@ -41,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
     from sslkit.text import safe_text
 
     prefix: Path = arguments.output
-    if prefix.suffix in (".png", ".html"):
+    if prefix.suffix in (".png", ".html", ".svg"):
         prefix = prefix.with_suffix("")
     if prefix.is_dir():
         prefix /= "preview"

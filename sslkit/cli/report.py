@@ -5,9 +5,13 @@ Examples:
   sslkit report runs/simclr_quickstart/* --each
   sslkit report runs -o scores.csv
   sslkit report runs/simclr_quickstart -o scores.html
+  sslkit report runs/my_temperatures
 
 Runs that differ only in their seed are one row: mean, sample deviation and number of seeds. A single run has its 95 %
 bootstrap interval. Unfinished and broken runs are rows with their status.
+
+Of a study, the folder that sslkit sweep has written, it writes report.html, report.md, report.csv and a picture of each
+chart into the folder, finished or not; with -o or --format just that one.
 
 exit codes: 0 done, 2 a mistake
 """
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sslkit.studies.rows import Row
+    from sslkit.studies.study import Study
 
 _FORMATS: Final = {".txt": "table", ".csv": "csv", ".md": "markdown", ".html": "html", ".json": "json"}
 _WIDE: Final = 250  # columns of a file or pipe: nobody's window
@@ -34,7 +39,9 @@ _WIDE: Final = 250  # columns of a file or pipe: nobody's window
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, or one that holds runs")
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="a run's folder, one that holds runs, or a study's"
+    )
     parser.add_argument("--each", action="store_true", help="a row for each run and seed")
     parser.add_argument(
         "--format", choices=_FORMATS.values(), help="what to write (by the ending of FILE; a table on the terminal)"
@@ -45,11 +52,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Collect the runs and write their rows."""
     from sslkit.errors import RunError
-    from sslkit.run_folder import require_writable, write_text
+    from sslkit.run_folder import require_writable
     from sslkit.studies.collect import read_runs
     from sslkit.studies.rows import gathered
+    from sslkit.studies.study import is_study
     from sslkit.studies.tables import csv_text, json_text, markdown_text
-    from sslkit.text import safe_text
 
     output = arguments.output
     kind = arguments.format or "table"
@@ -62,6 +69,8 @@ def main(arguments: argparse.Namespace) -> int:
         require_writable(output.parent)
     if kind == "html" and arguments.each:
         raise RunError("--each is for tables: a page shows every run and the mean; leave it out")
+    if any(map(is_study, arguments.runs)):
+        return _report_study(arguments, kind)
     runs = read_runs(arguments.runs)
     rows = gathered(runs, each=arguments.each)
     if kind == "table" and output is None:
@@ -72,15 +81,77 @@ def main(arguments: argparse.Namespace) -> int:
 
         text = report_page([run.folder for run in runs], title="Report of " + ", ".join({run.name: 0 for run in runs}))
     else:
-        writers = {"csv": csv_text, "markdown": markdown_text, "json": json_text, "table": _text}
-        text = writers[kind](rows)
+        writers = {"csv": csv_text, "markdown": markdown_text, "json": json_text}
+        text = _text(parts(rows)) if kind == "table" else writers[kind](rows)
+    _write(text, output, f"{len(runs)} run{'s' * (len(runs) > 1)}")
+    return 0
+
+
+def _write(text: str, output: Path | None, what: str) -> None:
+    """Write a file and say of what it is, or write to the terminal."""
+    from sslkit.run_folder import write_text
+    from sslkit.text import safe_text
+
     if output is None:
         sys.stdout.write(text)
-    else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        write_text(output, text)
-        sys.stdout.write(safe_text(f"{output}: {len(runs)} run{'s' * (len(runs) > 1)}\n"))
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_text(output, text)
+    sys.stdout.write(safe_text(f"{output}: {what}\n"))
+
+
+def _report_study(arguments: argparse.Namespace, kind: str) -> int:
+    """Write the report of a study: all of it into its folder, or what was asked for."""
+    from sslkit.errors import RunError
+    from sslkit.studies.study import read_study
+    from sslkit.studies.study_facts import progress_of
+    from sslkit.studies.study_page import study_page
+    from sslkit.studies.study_report import write_study_report
+    from sslkit.studies.study_text import study_csv, study_json, study_markdown
+
+    if len(arguments.runs) > 1:
+        raise RunError("a study is reported alone: name its folder and no other")
+    if arguments.each:
+        raise RunError("--each is for runs: a study's page lists every run; leave it out")
+    study = read_study(arguments.runs[0])
+    if arguments.output is None and arguments.format is None:
+        show(study_parts(study))
+        for path in write_study_report(study):
+            sys.stdout.write(f"{path}\n")
+        return 0
+    writers = {"csv": study_csv, "markdown": study_markdown, "json": study_json, "html": study_page}
+    text = _text(study_parts(study)) if kind == "table" else writers[kind](study)
+    _write(text, arguments.output, progress_of(study))
     return 0
+
+
+def study_parts(study: Study) -> Iterator[Table | str]:
+    """Return what is known of a study and a table for each panel of its charts."""
+    from rich.table import Table
+
+    from sslkit.studies.study_charts import notes_of
+    from sslkit.studies.study_facts import problems_of, progress_of
+    from sslkit.studies.study_layout import charts_of
+    from sslkit.studies.study_tables import entries
+    from sslkit.text import one_line
+
+    yield f"{one_line(study.name)}: {progress_of(study)}"
+    for run, reason in problems_of(study):
+        yield f"  failed: {run}: {reason}"
+    for chart in charts_of(study):
+        for grid in chart.grids:
+            yield ""
+            yield ", ".join(part for part in (chart.title, grid.title, grid.values) if part)
+            head, lines = entries(chart, grid)
+            table = Table(box=None, padding=(0, 2, 0, 0), show_header=True, header_style="dim")
+            for name in head:
+                table.add_column(next(plain(name)))
+            for line in lines:
+                styles = {"bold": "bold", "italic": "italic", "quiet": "dim", "": ""}
+                table.add_row(*(next(plain(entry.text, style=styles[entry.look])) for entry in line))
+            yield table
+        yield from notes_of(chart)
+    yield ""
 
 
 def parts(rows: Sequence[Row]) -> Iterator[Table | str]:
@@ -138,11 +209,11 @@ def _print(parts: Iterable[Table | str], console: Console) -> None:
         console.print(part)
 
 
-def _text(rows: Sequence[Row]) -> str:
+def _text(parts: Iterable[Table | str]) -> str:
     import io
 
     from rich.console import Console
 
     file = io.StringIO()
-    _print(parts(rows), Console(file=file, force_terminal=False, highlight=False, markup=False, emoji=False))
+    _print(parts, Console(file=file, force_terminal=False, highlight=False, markup=False, emoji=False))
     return "".join(f"{line.rstrip()}\n" for line in file.getvalue().splitlines())

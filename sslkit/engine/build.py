@@ -231,6 +231,15 @@ def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes
     return built(plan.method, seed, **given, **engine)
 
 
+def method_without_storage(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes: int | None) -> Any:
+    """Build the method on torch's meta device; with storage if a component reads a value while it is constructed."""
+    try:
+        with torch.device("meta"):
+            return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
+    except (NotImplementedError, RuntimeError):
+        return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
+
+
 def _declared_normalisation(table: Choice) -> Normalisation | None:
     """Return what the `normalize` of a data or backbone table says."""
     declared = table.keys["normalize"]

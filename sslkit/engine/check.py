@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 from PIL import Image
 
 from sslkit.engine.assemble import parameter_groups
 from sslkit.engine.batches import Source, sample_views
 from sslkit.engine.build import (
     build_callback,
-    build_method,
     load_frozen,
+    method_without_storage,
     require_labels_to_train,
     starting_normalisation,
 )
@@ -89,7 +88,7 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
         Order(seed, len(source.dataset), plan.batch_size)
     shapes = [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]
     num_classes = _STAND_IN_CLASSES if data is None else data.num_classes
-    method = _method_without_storage(plan, seed, len(source.dataset), num_classes)
+    method = method_without_storage(plan, seed, num_samples=len(source.dataset), num_classes=num_classes)
     if data is not None:
         require_labels_to_train(method, data, plan)
     require_views(method, len(shapes))
@@ -106,14 +105,6 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
         f"backbone: {millions:.2f} M parameters, features of {method.backbone.feature_dim}",
     ]
     return method, shapes[0][1]
-
-
-def _method_without_storage(plan: PretrainPlan, seed: int, num_samples: int, num_classes: int | None) -> Any:
-    try:
-        with torch.device("meta"):
-            return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
-    except (NotImplementedError, RuntimeError):  # a component that reads a value while it is constructed
-        return build_method(plan, seed, num_samples=num_samples, num_classes=num_classes)
 
 
 def _opened(choice: Choice, data_root: Path | None, seed: int, lines: list[str]) -> Data | None:

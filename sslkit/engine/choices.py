@@ -56,11 +56,11 @@ class OpenedData:
 
     def __contains__(self, choice: Choice) -> bool:
         """Return whether a table's data is open already."""
-        return _key(choice) in self._opened
+        return data_key(choice) in self._opened
 
     def open(self, choice: Choice) -> Data:
         """Return the data of a table."""
-        key = _key(choice)
+        key = data_key(choice)
         if key not in self._opened:
             self._opened[key] = open_data(choice, self._data_root, self._seed)
         return self._opened[key]
@@ -82,6 +82,7 @@ def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
     return opened
 
 
-def _key(choice: Choice) -> str:
+def data_key(choice: Choice) -> str:
+    """Return what tells the data of a table from others."""
     keys = {name: value for name, value in choice.keys.items() if name != "normalize"}  # the backbone's, not the data's
     return repr((choice.component.name, keys, choice.options))

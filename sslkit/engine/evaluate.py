@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sslkit.engine.frozen import FrozenModel
+from sslkit.engine.frozen import FrozenModel, without_head
 from sslkit.engine.interfaces import Data, Evaluation, Outcome
 from sslkit.engine.inventory import fingerprint_of
 from sslkit.engine.unfinished import Notes
@@ -30,7 +30,7 @@ class Result:
     Attributes:
         evaluation: Its name.
         data: The data's name.
-        features: "h", "z", a layer's name, or "pixels".
+        features: "h", "z", a layer's name, "head." and the name of a layer of the head, or "pixels".
         weights: "pretrained", "random", or "none" for the pixels.
         outcome: Scores and predictions.
         seed: Of whatever the evaluation drew.
@@ -112,8 +112,10 @@ def subjects(
         elif untrained is None:
             raise RunError('baselines = ["random"] needs the backbone before training: give untrained=')
         else:
-            without_head = [name for name in features if name != "z"] or ["h"]
-            chosen += [Subject(name, "random", untrained.measuring(name, data)) for name in without_head]
+            chosen += [
+                Subject(name, "random", untrained.measuring(name, data))
+                for name in without_head(features, model.backbone)
+            ]
     return chosen
 
 
@@ -133,7 +135,7 @@ def evaluate(
         model: From `pretrain` or `load_backbone`.
         data: With `train` and `test` splits and labels.
         evaluations: Such as `[knn(), linear()]`; a mapping names them.
-        features: What to measure: "h", "z", or layers of the backbone.
+        features: What to measure: "h", "z", layers of the backbone, or of the head behind "head.".
         baselines: "pixels" measures the pixels themselves; "random" the backbone in `untrained`.
         untrained: The backbone before training.
         num_seeds: Repetitions, each with a seed of its own.

@@ -15,7 +15,7 @@ import numpy as np
 
 from sslkit.engine.choices import OpenedData, built
 from sslkit.engine.fit import require_channels
-from sslkit.engine.frozen import require_measurable
+from sslkit.engine.frozen import require_measurable, without_head
 from sslkit.engine.interfaces import Data, Evaluation
 from sslkit.errors import AbsentError, RunError, SslkitError
 from sslkit.recipe.plan import Choice, EvaluatePlan, Recipe
@@ -102,7 +102,10 @@ def checked_evaluation(plan: EvaluatePlan, recipe: Recipe, measured: Any, data: 
     check = getattr(evaluation, "check", None)
     if check is None or measured is None:
         return evaluation
-    for measure in (*plan.features, *(name for name in plan.baselines if name == "pixels")):
+    measures = [*plan.features, *(name for name in plan.baselines if name == "pixels")]
+    if "random" in plan.baselines:
+        measures += without_head(plan.features, measured.backbone)
+    for measure in dict.fromkeys(measures):
         with _naming(plan):
             check(measured.backbone, measure, data)
     return evaluation

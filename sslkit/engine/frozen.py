@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,9 @@ from sslkit.engine.features import extract, fitted_batches
 from sslkit.engine.interfaces import Data, Features, Normalisation
 from sslkit.errors import RunError
 from sslkit.text import did_you_mean
+
+HEAD: Final = "head."
+"""What the name of a measured layer of the head begins with."""
 
 _PIXELS_SIDE: Final = 32  # as a baseline, pixels of larger images are averaged down to this
 
@@ -44,7 +47,8 @@ class FrozenModel(nn.Module):
         bad_images: Takes note of images that cannot be read; None is a list of its own.
 
     Attributes:
-        measure: What `features` returns: "h", "z", the name of a layer of the backbone, or "pixels".
+        measure: What `features` returns: "h", "z", the name of a layer of the backbone, "head." and that of a layer of
+            the head, or "pixels".
         central_share: Of the shorter side of images, what is kept when they are fitted to `input_size`.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
         notes: What a long evaluation wants to find again after a stop.
@@ -106,10 +110,10 @@ class FrozenModel(nn.Module):
         return features
 
     def measuring(self, measure: str, data: Data | None = None) -> FrozenModel:
-        """Return the same weights, measured at "h", "z", "pixels" or a layer; extracted features are shared.
+        """Return the same weights, measured somewhere else; extracted features are shared.
 
         Args:
-            measure: What to measure.
+            measure: What to measure, as of the attribute of this name.
             data: What it will be measured on: then it is extracted in the same pass as others of these data.
 
         Raises:
@@ -202,15 +206,18 @@ class FrozenModel(nn.Module):
         if "pixels" in wanted:
             found["pixels"] = functional.adaptive_avg_pool2d(images, min(self.input_size, _PIXELS_SIDE)).flatten(1)
         layers = wanted - {"h", "z", "pixels"}
+        of_head = {name for name in layers if head_layer(name, self.backbone) is not None}
         if wanted - {"pixels"}:
-            with _recorded(self.backbone, layers, found):
+            with _recorded(self.backbone, {name: name for name in layers - of_head}, found):
                 h = self(images)
             found["h"] = h
+            if self.head is not None and ("z" in wanted or of_head):
+                places = {name: name.removeprefix(HEAD) for name in of_head}
+                with _recorded(self.head, places, found):
+                    found["z"] = self.head(h)
             silent = sorted(layers - found.keys())
             if silent:
-                raise RunError(f'features = "{silent[0]}": this layer returns no tensor when the backbone runs')
-            if "z" in wanted and self.head is not None:
-                found["z"] = self.head(h)
+                raise RunError(f'features = "{silent[0]}": this layer returns no tensor when the network runs')
         return found
 
 
@@ -227,23 +234,45 @@ def require_measurable(measure: str, backbone: nn.Module, head: nn.Module | None
     """
     if measure == "z" and head is None:
         raise RunError('features = "z": these weights have no projection head')
-    if measure not in ("h", "z", "pixels"):
-        layers = [name for name, _ in backbone.named_modules() if name]
-        if measure not in layers:
-            raise RunError(f'features = "{measure}": the backbone has no such layer{did_you_mean(measure, layers)}')
+    if measure in ("h", "z", "pixels"):
+        return
+    if head_layer(measure, backbone) is not None:
+        if head is None:
+            raise RunError(f'features = "{measure}": these weights have no projection head')
+        owner, layers = "head", [HEAD + name for name, _ in head.named_modules() if name]
+    else:
+        owner, layers = "backbone", [name for name, _ in backbone.named_modules() if name]
+    if measure not in layers:
+        raise RunError(f'features = "{measure}": the {owner} has no such layer{did_you_mean(measure, layers)}')
+
+
+def head_layer(measure: str, backbone: nn.Module) -> str | None:
+    """Return the name of the layer of the head that a measure means; None if it means something else.
+
+    A backbone that has a layer of this very name keeps it.
+    """
+    if not measure.startswith(HEAD) or any(name == measure for name, _ in backbone.named_modules()):
+        return None
+    return measure.removeprefix(HEAD)
+
+
+def without_head(features: Iterable[str], backbone: nn.Module) -> list[str]:
+    """Return what of some features a backbone has without its head: h at least."""
+    return [name for name in features if name != "z" and head_layer(name, backbone) is None] or ["h"]
 
 
 class _recorded:
-    """Records the output of some layers while a forward pass runs."""
+    """Records the output of some layers while a forward pass runs: as `places` call them, name to layer."""
 
-    def __init__(self, module: nn.Module, layers: set[str], found: dict[str, Tensor]) -> None:
+    def __init__(self, module: nn.Module, places: Mapping[str, str], found: dict[str, Tensor]) -> None:
         self._module = module
-        self._layers = layers
+        self._places = places
         self._found = found
 
     def __enter__(self) -> None:
         self._handles = [
-            self._module.get_submodule(name).register_forward_hook(self._keep(name)) for name in sorted(self._layers)
+            self._module.get_submodule(layer).register_forward_hook(self._keep(name))
+            for name, layer in sorted(self._places.items())
         ]
 
     def __exit__(self, *_: object) -> None:
@@ -253,6 +282,7 @@ class _recorded:
     def _keep(self, name: str) -> Callable[[nn.Module, Sequence[Any], Any], None]:
         def hook(module: nn.Module, inputs: Sequence[Any], output: Any) -> None:
             if isinstance(output, Tensor):
-                self._found[name] = output.mean(dim=(2, 3)) if output.ndim == 4 else output.flatten(1)
+                # A copy: the layer after this one may well write over its input.
+                self._found[name] = output.mean(dim=(2, 3)) if output.ndim == 4 else output.flatten(1).clone()
 
         return hook

@@ -260,7 +260,8 @@ class Pretrained(Protocol):
     An evaluation that trains the backbone does so with a copy; the engine checks that this one stays as it is.
 
     Attributes:
-        measure: What is measured: "h", "z", the name of a layer of the backbone, or "pixels".
+        measure: What is measured: "h", "z", the name of a layer of the backbone, "head." and that of a layer of the
+            head, or "pixels".
         backbone: The module, in eval mode, without gradients.
         head: The projection head, or None.
         normalisation: What the engine applies before the backbone, or None.

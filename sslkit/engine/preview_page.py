@@ -1,6 +1,7 @@
 """A preview as people look at it: a grid of pictures as PNG, and a page with what was drawn for each view.
 
-Enters: a `Preview`. Leaves: `PREFIX.png` and `PREFIX.html`, which needs no other file. Called by the `preview` command.
+Enters: a `Preview`. Leaves: `PREFIX.png` and `PREFIX.html`, which needs no other file, and with histograms their figure
+as `PREFIX.svg`. Called by the `preview` command.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from PIL import Image
 
+from sslkit.engine.histogram_figure import axis_end, bars, figure_svg
 from sslkit.engine.histograms import BINS, Crop, Panel
 from sslkit.engine.preview import Preview, Shown
 from sslkit.errors import RunError
@@ -25,29 +26,31 @@ GAP: Final = 4
 
 _LEAST_SIDE: Final = 160  # pixels; smaller views are enlarged by a whole factor, so that each pixel stays one square
 _CHART_HEIGHT: Final = 40  # in units of one bin's width
-_CUT: Final = 98  # percentile of all bars at which charts end: one white sky must not flatten the others
 
 
 def write_preview(preview: Preview, prefix: Path) -> list[Path]:
-    """Write the grid and the page.
+    """Write the grid, the page and, where there are histograms, their figure.
 
     Args:
         preview: What to show.
         prefix: The files' path without their suffix.
 
     Returns:
-        The two paths.
+        Their paths.
 
     Raises:
         RunError: One cannot be written.
     """
-    paths = [prefix.with_name(prefix.name + suffix) for suffix in (".png", ".html")]
+    suffixes = (".png", ".html", *([".svg"] if preview.panels else []))
+    paths = [prefix.with_name(prefix.name + suffix) for suffix in suffixes]
     png = io.BytesIO()
     contact_sheet(preview).save(png, format="PNG")
     try:
         prefix.parent.mkdir(parents=True, exist_ok=True)
         paths[0].write_bytes(png.getvalue())
         write_text(paths[1], preview_page(preview))
+        if preview.panels:
+            write_text(paths[2], figure_svg(preview.panels))
     except OSError as error:
         raise RunError(f"{prefix}: cannot be written ({error.strerror}); say -o PREFIX") from None
     return paths
@@ -124,8 +127,7 @@ def _histograms(preview: Preview) -> Iterator[str]:
         yield f"<p>{escape(preview.about_colour)}</p>"
     if not preview.panels:
         return
-    crops = [crop for panel in preview.panels for row in panel.rows for crop in row]
-    top = float(np.percentile([crop.shares for crop in crops], _CUT)) or 1.0
+    top = axis_end(preview.panels)
     yield f'<p class="quiet">All charts end at {top:.1%} of the values; taller bars are cut.</p>'
     for panel in preview.panels:
         yield f"<h3>{escape(panel.title)}</h3>"
@@ -151,12 +153,10 @@ def chart(shares: Iterable[float], top: float, label: str, *, width: int) -> str
         label: What it shows, for those who cannot see it.
         width: In CSS pixels, if there is room.
     """
-    heights = (_CHART_HEIGHT * (1 - min(share / top, 1.0)) for share in shares)
-    bars = "".join(f"V{height:.1f}h1" for height in heights)
     look = f"display: block; width: {width}px; max-width: 100%; height: 4.5rem; margin-top: 0.4rem; fill: var(--accent)"
     return (
         f'<svg viewBox="0 0 {BINS} {_CHART_HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{escape(label)}" '
-        f'style="{look}; border-bottom: 1px solid"><path d="M0 {_CHART_HEIGHT}{bars}V{_CHART_HEIGHT}Z"/></svg>'
+        f'style="{look}; border-bottom: 1px solid"><path d="{bars(shares, top, _CHART_HEIGHT)}"/></svg>'
     )
 
 

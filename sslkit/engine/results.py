@@ -29,6 +29,8 @@ from sslkit.text import safe_text
 _METRICS: Final = "metrics.json"
 _PREDICTIONS: Final = "predictions.npz"
 _SAMPLE: Final = 2_000  # features for maps
+_MOST_CLASSES: Final = 20  # that a map can tell apart
+_DRAWN_CLASSES: Final = 10  # of more
 _SHOWN_IMAGES: Final = 6
 
 
@@ -80,18 +82,28 @@ def sample_digest(path: Path) -> str | None:
 def feature_sample(model: FrozenModel, untrained: FrozenModel | None, data: Data) -> dict[str, Any]:
     """Return a few features of the test images, for maps of them; those that evaluations have extracted.
 
+    Of more classes than a map can tell apart they are of ten, drawn from the seed, and `drawn_from` says of how many.
+    Source: SimCLR, figure B.4, which shows ten random classes.
+
     Args:
         model: The weights.
         untrained: The backbone before training, if it was measured.
         data: Whose test images.
     """
     values, labels = model.measuring("h", data).features(data, "test")
-    rows = torch.linspace(0, len(values) - 1, min(len(values), _SAMPLE)).long()
+    classes = torch.unique(labels[labels >= 0]) if labels.ndim == 1 else labels.new_empty(0)
+    rows = torch.arange(len(values))
+    if len(classes) > _MOST_CLASSES:
+        order = torch.randperm(len(classes), generator=torch.Generator().manual_seed(model.seed))
+        rows = rows[torch.isin(labels, classes[order[:_DRAWN_CLASSES]])]
+    rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).long()]
     arrays: dict[str, Any] = {"h": values[rows].half().numpy(), "label": labels[rows].numpy()}
     if model.head is not None:
         arrays["z"] = model.measuring("z").features(data, "test").values[rows].half().numpy()
     if untrained is not None:
         arrays["h_random"] = untrained.measuring("h").features(data, "test").values[rows].half().numpy()
+    if len(classes) > _MOST_CLASSES:
+        arrays["drawn_from"] = np.array(len(classes))
     if data.class_names is not None:
         arrays["class_names"] = np.array([safe_text(name) for name in data.class_names])
     return arrays

@@ -123,7 +123,7 @@ def run(
         root = None if data_root is None else Path(data_root)
         built = build(recipe, data_root=root, device=chosen, workers=workers, skip_absent=skip_absent)
         if compile_views:
-            _compile_views(built, chosen)
+            _require_compilable(built, chosen)
         folder = on_first(lambda: open_folder(recipe, runs, into, held, is_ours=found == "begun"))
         info = RunInfo(
             recipe.name, folder, recipe, chosen, outline(recipe, built, chosen), compiled_views=compile_views
@@ -148,13 +148,14 @@ def run(
     return info
 
 
-def _compile_views(built: Build, device: torch.device) -> None:
+def _require_compilable(built: Build, device: torch.device) -> None:
     views = None if built.pretraining is None else built.pretraining.stepper.views
     if views is None or not hasattr(views, "compile"):
         raise RunError("--compile: there are no views here that can be compiled; leave it out")
     if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "cl"))):
         raise RunError("--compile: needs a C++ compiler, and there is none; install g++, or leave it out")
-    views.compile()
+    if device.type == "cuda" and not any(map(shutil.which, ("cc", "gcc", "clang"))):
+        raise RunError("--compile: needs a C compiler, and there is none; install gcc, or leave it out")
 
 
 def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: Stops, watch: Watch) -> None:
@@ -167,6 +168,9 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
             bad_images.keep_in(info.folder)
             if built.pretraining is not None:
                 write_view_sample(info.folder, built.pretraining)
+        if info.compiled_views and built.pretraining is not None:
+            # After the sample, which is made on the CPU: it would be compiled for that, too, seconds for a few images.
+            built.pretraining.stepper.views.compile()  # type: ignore[attr-defined]
         info.model = _trained(info, built, hooks, stops, watch)
         score(info, built, hooks, stops)
         on_first(lambda: _export(info, built))
@@ -188,6 +192,7 @@ def _execute(info: RunInfo, built: Build, hooks: pluggy.PluginManager, stops: St
         "seconds": round(time.monotonic() - started, 1),
         "skipped": built.skipped,
         "weights_sha256": weights_sha256(info.recipe),
+        "parameters": sum(parameter.numel() for parameter in info.model.backbone.parameters()),
         "results": [result.row() for result in info.results],
     }
     if rank() == 0:

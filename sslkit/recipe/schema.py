@@ -81,7 +81,8 @@ class EvaluateKeys(ComponentKeys):
 
     data: dict[str, Any] | None = Field(None, description="Data table; the pretraining data if left out.")
     features: Annotated[tuple[str, ...], MinLen(1)] = Field(
-        ("h",), description='What to measure: "h", "z", or the name of a layer of the backbone.'
+        ("h",),
+        description='What to measure: "h", "z", a layer of the backbone, or "head." and a layer of the head.',
     )
     baselines: tuple[Literal["random", "pixels"], ...] = Field(
         (), description="Measured beside it: the backbone before training; the pixels themselves."
@@ -137,7 +138,9 @@ class MeasureKeys(_Keys):
     features: str = Field("h", description='"h", "z", or the name of a layer.')
     weights: str = Field("pretrained", description='"pretrained", "random", or "none" for pixels.')
     metric: str | None = Field(None, description="One of the evaluation's metrics; its headline if left out.")
-    pretraining: str | None = Field(None, description="Instead: the last value of this metric of the pretraining.")
+    pretraining: str | None = Field(
+        None, description="Instead: a metric of the last tenth of the pretraining, or parameters."
+    )
 
 
 class ChartKeys(_Keys):

@@ -42,8 +42,9 @@ def maps_of(files: RunFiles) -> Iterator[str]:
     yield "<h2>Maps of the features</h2>"
     dropped = f"; {int((~finite).sum()):,} with values that are not finite are left out" if not finite.all() else ""
     yield (
-        f'<p class="quiet">{int(finite.sum()):,} test images, near each other where their features are alike{dropped}. '
-        "Principal components keep distances along the directions of largest variance.</p>"
+        f'<p class="quiet">{int(finite.sum()):,} test images{_drawn(sample, classes)}, near each other where their '
+        f"features are alike{dropped}. Principal components keep distances along the directions of largest "
+        "variance.</p>"
     )
     figures = []
     for name, values in kinds.items():
@@ -63,7 +64,7 @@ def _tsne_maps(kinds: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], cla
         '<p class="quiet">Neighbours stay neighbours; the distances between groups and their sizes mean nothing. '
         f"Of {min(MOST_POINTS, len(labels)):,} images, with a fixed seed.</p>"
     )
-    some = slice(MOST_POINTS)
+    some = np.linspace(0, len(labels) - 1, min(MOST_POINTS, len(labels))).astype(np.int64)  # of all classes
     try:
         figures = [
             scatter(_TITLES[name], tsne(values[some].astype(np.float64)), labels[some], classes, axes="")
@@ -73,6 +74,13 @@ def _tsne_maps(kinds: Mapping[str, NDArray[Any]], labels: NDArray[np.int64], cla
         yield f'<p class="alarm">It could not be computed: {escape(error)}</p>'
         return
     yield f'<div class="maps">{"".join(figures)}</div>'
+
+
+def _drawn(sample: Mapping[str, NDArray[Any]], classes: Classes) -> str:
+    total = sample.get("drawn_from")
+    if total is None or total.size != 1 or total.dtype.kind not in "iu":
+        return ""
+    return f" of {len(classes.shown)} classes drawn at random from {int(total.item()):,}"
 
 
 def _is_mappable(values: NDArray[Any]) -> bool:

@@ -34,6 +34,7 @@ from sslkit.studies.report_curves import curves_of, shared_curves
 from sslkit.studies.report_facts import date_of, fact_list, facts, status_line, status_of, tiles
 from sslkit.studies.report_maps import maps_of
 from sslkit.studies.report_scores import Group, about, all_numbers, grouped, scores_table
+from sslkit.studies.report_spectra import spectrum_of
 from sslkit.studies.report_views import views_of
 from sslkit.studies.rows import Row, gathered
 from sslkit.studies.run_files import RunFiles
@@ -115,6 +116,7 @@ def _run_page(files: RunFiles) -> str:
         *curves_of(files),
         *views_of(files),
         *maps_of(files),
+        *_spectra(files, groups),
         *_classes(files, groups),
         *_bad_images(files),
         *_recipe(files),
@@ -157,6 +159,15 @@ def _classes(files: RunFiles, groups: Sequence[Group]) -> Iterator[str]:
             yield "<h2>Classes</h2>" if opened else ""
             yield f"<details{opened}><summary>{title}</summary>{html}</details>"
             opened = ""
+
+
+def _spectra(files: RunFiles, groups: Sequence[Group]) -> Iterator[str]:
+    """Yield the eigenvalues of the head, where an evaluation has stored them."""
+    for group in groups:
+        for html in filter(None, (spectrum_of(files.predictions(row.score)) for row in group.rows)):
+            yield "<h2>Eigenvalues of the projection head</h2>"
+            yield '<p class="quiet">The squared real eigenvalues of its matrix, the largest first.</p>'
+            yield html
 
 
 def _bad_images(files: RunFiles) -> Iterator[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -42,7 +42,8 @@ class Record:
         seconds: That it took, pretraining that it shares with others left out.
         finished: When, ISO 8601.
         results: Rows as in `summary.json`.
-        pretraining: Metrics of the pretraining, each the mean over the measured steps of the last epoch.
+        pretraining: `parameters` of the backbone, and metrics of the pretraining, each the mean over the measured steps
+            in the last tenth of it.
         environment: What it ran with and on.
     """
 
@@ -120,8 +121,7 @@ def read_study(folder: Path) -> Study:
             description=str(plan["description"]),
             seeds=tuple(map(int, plan["seeds"])),
             axes=tuple(
-                Axis(axis["name"], axis["key"], tuple(axis["labels"]), tuple(axis["values"]))
-                for axis in plan["axes"]
+                Axis(axis["name"], axis["key"], tuple(axis["labels"]), tuple(axis["values"])) for axis in plan["axes"]
             ),
             charts=tuple(plan["charts"]),
             references=plan["references"],
@@ -140,7 +140,12 @@ def write_plan(folder: Path, sweep: Sweep) -> None:
     Args:
         folder: Of the study.
         sweep: As it was read.
+
+    Raises:
+        RunError: The folder is that of a run.
     """
+    if (folder / "resolved.toml").exists():
+        raise RunError(f"{folder}: holds a run and no study; name another folder with --into")
     (folder / "points").mkdir(parents=True, exist_ok=True)
     for point in sweep.points:
         write_once(point_recipe(folder, point), point.tree)
@@ -230,23 +235,39 @@ def record_of(point: Point, run: Path, pretrained: Path | None, commit: str) -> 
     if summary is None or summary.get("status") != "finished":
         return None
     environment = read_json(run / "environment.json") or {}
+    trained = pretrained or run
+    parameters = (read_json(trained / "summary.json") or {}).get("parameters")
     return Record(
         id=point.id,
         labels=dict(point.labels),
         seed=point.recipe.seed,
         seconds=summary.get("seconds"),
         finished=str(summary.get("finished", "")),
-        results=tuple(summary.get("results", ())),
-        pretraining=_last_epoch((pretrained or run) / "metrics.jsonl"),
+        results=tuple(_with_metrics(run, summary.get("results", ()))),
+        pretraining=({} if parameters is None else {"parameters": parameters}) | _at_the_end(trained / "metrics.jsonl"),
         environment={key: environment[key] for key in _KEPT if key in environment}
         | ({"commit": commit} if commit else {}),
     )
 
 
-def _last_epoch(path: Path) -> dict[str, float]:
-    """Return the mean of every metric over the measured steps of the last epoch."""
+def _with_metrics(run: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Add to the rows of a summary all metrics of their evaluations, of which each names one."""
+    found: dict[tuple[Any, ...], Any] = {}
+    for path in run.glob("evaluate/*/metrics.json"):
+        for result in (read_json(path) or {}).get("results", ()):
+            found[_what(result)] = result.get("metrics")
+    for row in rows:
+        yield dict(row) | {"metrics": found.get(_what(row)) or {}}
+
+
+def _what(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row.get(key) for key in ("index", "features", "weights", "seed"))
+
+
+def _at_the_end(path: Path) -> dict[str, float]:
+    """Return the mean of every metric over the measured steps in the last tenth of a pretraining."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
-    lines = [line for line in lines if line.get("epoch") == lines[-1].get("epoch")]
+    lines = [line for line in lines if line.get("step", 0) > 0.9 * lines[-1].get("step", 0)]
     names = dict.fromkeys(name for line in lines for name in line if name not in _NO_METRIC)
     return {name: mean for name in names if (mean := _mean(line.get(name) for line in lines)) is not None}
 

@@ -46,7 +46,7 @@ def csv_text(rows: Sequence[Row]) -> str:
     records = [record(row) for row in rows]
     writer = csv.DictWriter(file, list(records[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: _plain_cell(value) for key, value in record.items()} for record in records)
+    writer.writerows({key: plain_cell(value) for key, value in record.items()} for record in records)
     return file.getvalue()
 
 
@@ -56,7 +56,7 @@ def markdown_text(rows: Sequence[Row]) -> str:
     Args:
         rows: Of a report.
     """
-    lines = [_HEADINGS, ["---"] * len(_HEADINGS), *(map(_escaped, _cells(row)) for row in rows)]
+    lines = [_HEADINGS, ["---"] * len(_HEADINGS), *(map(escaped, _cells(row)) for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -102,7 +102,12 @@ def _cells(row: Row) -> Sequence[object]:
     return row.name, place(row), row.status, row.score.title, metric, value + seeds, interval, row.score.n or ""
 
 
-def _plain_cell(value: Any) -> Any:
+def plain_cell(value: Any) -> Any:
+    """Return a value for CSV: text on one line that starts no formula in a spreadsheet.
+
+    Args:
+        value: Of a row.
+    """
     if isinstance(value, list):
         value = "; ".join(value)
     if not isinstance(value, str):
@@ -111,5 +116,10 @@ def _plain_cell(value: Any) -> Any:
     return f"'{line}" if line.startswith(_FORMULA) else line
 
 
-def _escaped(cell: object) -> str:
-    return re.sub(r"([\\|<`*])", r"\\\1", one_line(cell, _CELL))
+def escaped(cell: object) -> str:
+    """Return a text for Markdown: one line without markup.
+
+    Args:
+        cell: Anything; `str()` is taken of it.
+    """
+    return re.sub(r"([\\|<&`*\[])", r"\\\1", one_line(cell, _CELL))

@@ -58,12 +58,15 @@ def test_it_writes_two_files_and_says_where(recipe, tmp_path, capsys):
     for changed in (["--epoch", "1"], ["seed=1"], ["pretrain.views.noise=8"]):
         assert main(["preview", str(recipe), "--images", "2", *changed]) == 0
         assert (tmp_path / "preview.png").read_bytes() != first
+    assert not (tmp_path / "preview.svg").exists()
+    capsys.readouterr()
     assert main(["preview", str(recipe), "--indices", "0,4", "--histograms"]) == 0
+    assert capsys.readouterr().out == "preview.png\npreview.html\npreview.svg\n"
     assert (tmp_path / "preview.png").read_bytes() == first
     assert "Histograms" in (tmp_path / "preview.html").read_text()
 
 
-@pytest.mark.parametrize("output", ["new/look", "new/look.png", "new/look.html"])
+@pytest.mark.parametrize("output", ["new/look", "new/look.png", "new/look.html", "new/look.svg"])
 def test_the_prefix_may_have_a_suffix_or_be_new(recipe, tmp_path, output):
     assert main(["preview", str(recipe), "--first", "7", "-o", output]) == 0
     assert {path.name for path in (tmp_path / "new").iterdir()} == {"look.png", "look.html"}

@@ -12,8 +12,9 @@ import torch
 import toy_plugin
 from PIL import Image
 
-from sslkit import DataError, PluginError, RecipeError, RunError, hookimpl, load_backbone, load_recipe, run
+from sslkit import DataError, Features, PluginError, RecipeError, RunError, hookimpl, load_backbone, load_recipe, run
 from sslkit.engine.check import check_build
+from sslkit.engine.results import feature_sample
 from sslkit.engine.stops import Stopped
 from sslkit.recipe.evaluation import load_evaluation
 
@@ -204,6 +205,50 @@ def test_samples_for_the_report_are_written(asked, tmp_path):
         assert len(arrays["class_names"]) > 1
     with np.load(tmp_path / "run" / "views.npz") as arrays:
         assert arrays["views"].shape == (6, 3, 3, 16, 16)
+
+
+def test_a_sample_of_many_classes_is_of_ten_that_the_seed_draws():
+    class Many:
+        class_names = tuple(f"class {number}" for number in range(50))
+
+        def features(self, data, split):
+            return Features(torch.arange(6000.0)[:, None].repeat(1, 2) % 97, torch.arange(6000) // 120)
+
+        def measuring(self, measure, data=None):
+            return self
+
+    def sampled(seed):
+        model = Many()
+        model.seed, model.head = seed, None
+        return feature_sample(model, None, model)
+
+    sample = sampled(0)
+    drawn = set(sample["label"].tolist())
+    assert len(drawn) == 10
+    assert len(sample["label"]) == 1200
+    assert sample["drawn_from"] == 50
+    rows = np.flatnonzero(np.isin(np.arange(6000) // 120, list(drawn)))
+    np.testing.assert_array_equal(sample["h"][:, 0], (rows % 97).astype(np.float16))
+    assert set(sampled(0)["label"].tolist()) == drawn != set(sampled(1)["label"].tolist())
+
+
+def test_a_baseline_that_cannot_be_measured_is_told_before_the_run(asked, tmp_path):
+    path = asked("[[evaluate]]\nname = 'builtin.own_classifier'\nfeatures = ['z']\nbaselines = ['random']\n")
+    with pytest.raises(RunError, match=r"evaluate\.0 \(builtin\.own_classifier\): .*not at \"h\""):
+        run(path, into=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_layers_of_the_head_are_asked_for_by_name_and_random_weights_have_none(asked, tmp_path):
+    path = asked(ONE + "features = ['head.layer', 'z']\nbaselines = ['random']\n")
+    info = run(path, into=tmp_path / "run")
+    found = [(result.features, result.weights) for result in info.results]
+    assert found == [("head.layer", "pretrained"), ("z", "pretrained"), ("h", "random")]
+    assert info.results[0].outcome.metrics == info.results[1].outcome.metrics  # the head is this one layer
+    again = run(path, into=tmp_path / "run", overrides=[])
+    assert again.complete
+    stored = json.loads((tmp_path / "run" / "evaluate" / "0-local.counted" / "metrics.json").read_text())
+    assert [row["features"] for row in stored["results"]] == ["head.layer", "z", "h"]
 
 
 def test_features_do_not_depend_on_the_batch(asked, tmp_path):

@@ -96,6 +96,29 @@ def test_what_cannot_be_measured_is_told(model):
         FrozenModel(model.backbone, input_size=16).measuring("z")
 
 
+def test_layers_of_the_head_are_measured_as_they_leave_them(data):
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(6), nn.ReLU(inplace=True), nn.Linear(6, 4))
+    model = FrozenModel(toy_plugin.Pooled(), head, input_size=16, workers=0)
+    names = ("head.1", "head.2", "h", "conv", "z")
+    found = {name: model.measuring(name, data) for name in names}
+    values = {name: measured.features(data, "test").values for name, measured in found.items()}
+    normed = head[1](head[0](values["h"]))
+    assert torch.allclose(values["head.1"], normed, atol=1e-6)
+    assert (values["head.1"] < 0).any()  # not what the ReLU, which writes over it, has made of it
+    assert torch.allclose(values["head.2"], normed.relu(), atol=1e-6)
+    assert torch.allclose(values["z"], head[3](normed.relu()), atol=1e-6)
+    images = data.table("test").float() / 255
+    assert torch.allclose(found["head.2"].embed(images), values["head.2"], atol=1e-5)
+
+
+def test_layers_of_the_head_that_are_not_there(model):
+    with pytest.raises(RunError, match='"head.nonsense": the head has no such layer'):
+        model.measuring("head.nonsense")
+    with pytest.raises(RunError, match='"head.layer": these weights have no projection head'):
+        FrozenModel(model.backbone, input_size=16).measuring("head.layer")
+
+
 def test_normalisation_is_applied(data):
     backbone = nn.Flatten()
     normalised = FrozenModel(backbone, input_size=16, normalisation=Normalisation((0.5, 0.4, 0.3), (0.1, 0.2, 0.3)))

@@ -5,6 +5,7 @@ import io
 import re
 from html import unescape
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -323,6 +324,34 @@ def test_histograms_tell_images_apart_until_colours_change(viewing):
     assert f"{first.mean:.2f} ± {first.deviation:.2f}" in text
 
 
+def test_the_figure_has_both_panels_with_all_axes_alike(viewing, tmp_path):
+    shown = preview(viewing("crops"), num_images=3, histograms=True)
+    paths = write_preview(shown, tmp_path / "f")
+    assert [path.name for path in paths] == ["f.png", "f.html", "f.svg"]
+    figure = ElementTree.parse(paths[2]).getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    words = [text.text for text in figure.iter(f"{space}text")]
+    assert words[0] == "(a) Without colour operations"
+    assert "(b) With colour operations" in words
+    assert len(list(figure.iter(f"{space}image"))) == 24  # two panels of two images with six crops each
+    top = np.percentile([c.shares for panel in shown.panels for row in panel.rows for c in row], 98)
+    assert words.count(f"{top:.1%}") == 4
+    outlines = [path.get("d") for group in figure.iter(f"{space}g") for path in group]
+    crops = [crop for panel in shown.panels for row in panel.rows for crop in row]
+    assert len(outlines) == len(crops)
+    for outline, crop in zip(outlines, crops, strict=True):
+        levels = np.array([float(level) for level in re.findall(r"V([\d.]+)h1", outline)])
+        np.testing.assert_allclose(1 - levels / 52, np.minimum(crop.shares / top, 1), atol=0.002)
+    picture = next(figure.iter(f"{space}image")).get("href").partition(",")[2]
+    assert Image.open(io.BytesIO(base64.b64decode(picture))).tobytes() == crops[0].picture.tobytes()
+
+
+def test_without_histograms_there_is_no_figure(viewing, tmp_path):
+    for name, options in (("none", {}), ("unreadable", {"histograms": True, "indices": [3]})):
+        write_preview(preview(viewing("crops", "broken = 3"), **options), tmp_path / name)
+        assert not (tmp_path / f"{name}.svg").exists()
+
+
 def test_overlap_is_the_common_area_of_two_histograms():
     def crop(*shares):
         return Crop(Image.new("L", (1, 1)), np.array(shares), 0.0, 0.0)
@@ -405,7 +434,7 @@ def test_a_generator_that_miscounts_its_parameters_is_named(viewing):
 
 def test_the_same_preview_is_the_same_files(viewing, tmp_path):
     paths = [write_preview(preview(viewing("crops"), histograms=True), tmp_path / name / "p.q") for name in "ab"]
-    assert [path.name for path in paths[0]] == ["p.q.png", "p.q.html"]
+    assert [path.name for path in paths[0]] == ["p.q.png", "p.q.html", "p.q.svg"]
     assert [path.read_bytes() for path in paths[0]] == [path.read_bytes() for path in paths[1]]
     assert unescape(paths[0][1].read_text()).startswith("<!doctype html>")
 

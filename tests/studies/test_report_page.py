@@ -244,6 +244,43 @@ def test_odd_samples_of_features_are_mapped_or_left_out(full_run, arrays):
     assert Elements(written(folder)).open == []
 
 
+def test_a_map_says_from_how_many_classes_its_own_were_drawn(full_run):
+    folder = full_run()
+    generator = np.random.default_rng(0)
+    arrays = {"h": generator.standard_normal((90, 4)), "label": 100 * (np.arange(90) // 30)}
+    for total, said in ((np.array(1000), True), (np.array([7, 8]), False), (np.array("many"), False)):
+        np.savez(folder / "evaluate" / "features_sample.npz", **arrays, drawn_from=total)
+        assert ("90 test images of 3 classes drawn at random from 1,000, near" in written(folder)) is said
+
+
+def test_a_tsne_map_shows_images_of_all_classes(full_run, monkeypatch):
+    seen = []
+    monkeypatch.setattr(report_maps, "has_tsne", lambda: True)
+    monkeypatch.setattr(report_maps, "tsne", lambda values: seen.append(values) or values[:, :2])
+    label = np.arange(2000) // 200  # in the order of classes
+    folder = full_run()
+    np.savez(folder / "evaluate" / "features_sample.npz", h=np.c_[label, label, label].astype(np.float32), label=label)
+    written(folder)
+    assert np.bincount(seen[0][:, 0].astype(int)).tolist() == [100] * 10
+
+
+def test_eigenvalues_of_a_head_are_drawn_on_both_axes(write_run):
+    values = 10.0 ** -np.arange(20)
+    row = {"metric": "effective_rank", "value": 2.0, "features": "z", "stored": {"squared_eigenvalues": values}}
+    text = written(write_run("run", row))
+    assert Elements(text).open == []
+    part = text.partition("Eigenvalues of the projection head")[2].partition("<h2>")[0]
+    assert re.findall("<b>(.*?)</b>", part) == ["Linear axis", "Logarithmic axis"]
+    assert part.count("(logarithmic axis)") == 2  # as a title and for those who cannot see it
+    assert ">1e-12</text>" in part  # nothing is smaller
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.array([1.0]), np.ones((3, 3)), np.array(["a", "b"]), np.arange(3)])
+def test_odd_eigenvalues_are_drawn_or_left_out(write_run, values):
+    row = {"metric": "effective_rank", "value": 2.0, "stored": {"squared_eigenvalues": values}}
+    assert Elements(written(write_run("run", row))).open == []
+
+
 @pytest.mark.parametrize("shape", [(1, 2, 1, 8, 8), (6, 12, 3, 96, 96), (2, 1, 3, 4, 4), (2, 3, 5, 4, 4), (3, 4)])
 def test_views_of_any_shape(full_run, shape):
     folder = full_run()

@@ -79,23 +79,28 @@ def test_many_may_add_at_the_same_time(tmp_path):
     assert len(read_records(tmp_path)) == 200
 
 
-def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_epoch(sweep, tmp_path):
+def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_tenth(sweep, tmp_path):
     point = sweep.points[0]
     run = tmp_path / "run"
     run.mkdir()
     assert record_of(point, run, None, "") is None
     (run / "metrics.jsonl").write_text(
-        '{"step":1,"epoch":0,"loss":9.0}\n{"step":2,"epoch":1,"loss":3.0,"contrastive_accuracy":0.5}\n'
-        '{"step":3,"epoch":1,"loss":1.0,"contrastive_accuracy":0.7}\n'
+        '{"step":18,"epoch":1,"loss":9.0}\n{"step":19,"epoch":1,"loss":3.0,"contrastive_accuracy":0.5}\n'
+        '{"step":20,"epoch":1,"loss":1.0,"contrastive_accuracy":0.7}\n'
     )
     (run / "environment.json").write_text('{"torch": "2.14", "threads": 2, "command": ["x"]}')
     (run / "summary.json").write_text('{"status": "stopped"}')
     assert record_of(point, run, None, "") is None
-    (run / "summary.json").write_text(json.dumps({"status": "finished", "seconds": 4.0, "results": [{"value": 0.25}]}))
+    row = {"index": 0, "features": "h", "weights": "pretrained", "seed": 0, "value": 0.25}
+    summary = {"status": "finished", "seconds": 4.0, "parameters": 7, "results": [row]}
+    (run / "summary.json").write_text(json.dumps(summary))
+    (run / "evaluate" / "0-builtin.linear").mkdir(parents=True)
+    results = [row | {"metrics": {"top5": 0.75}}, row | {"features": "z", "metrics": {"top5": 0.5}}]
+    (run / "evaluate" / "0-builtin.linear" / "metrics.json").write_text(json.dumps({"results": results}))
     record = record_of(point, run, None, "abc")
-    assert record.pretraining == {"loss": 2.0, "contrastive_accuracy": 0.6}
+    assert record.pretraining == {"parameters": 7, "loss": 2.0, "contrastive_accuracy": 0.6}
     assert record.environment == {"torch": "2.14", "threads": 2, "commit": "abc"}
-    assert (record.id, record.labels, record.results) == (point.id, {"epochs": "1"}, ({"value": 0.25},))
+    assert (record.id, record.labels, record.results) == (point.id, {"epochs": "1"}, (row | {"metrics": {"top5": 0.75}},))
 
 
 def test_names_of_files_are_safe_and_tell_runs_apart(light):

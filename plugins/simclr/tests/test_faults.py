@@ -21,6 +21,7 @@ from sslkit_simclr.operations import (
     blur,
     colour,
     colour_torchvision,
+    corrupt,
     distortion,
     fused,
     geometry,
@@ -122,7 +123,9 @@ FAULTS = [
     (noise.normal_numbers, " * 2**0.5", "", NORMAL),
     (noise.normal_numbers, "_hash(place)", "place // 2", NORMAL),
     (Sobel.changed, "/ 4", "/ 8", SOBEL),
-    (Sobel.changed, "sobel(images,", "sobel(images.mT,", SOBEL),
+    (Sobel.changed, "sobel(images)", "sobel(images.mT)", SOBEL),
+    (corrupt.sobel, "2 - place.abs()", "1 + place.abs()", SOBEL),
+    (corrupt.lines, "row == middle", "column == middle", MOTION),
     (Solarize.changed, "self.threshold", "1 - self.threshold", partial(
         test_corrupt.test_solarize_inverts_from_the_threshold_on, 0.3)),
     (Equalize.changed, "equalize(images)", "equalize(images.flatten(1, 2).unsqueeze(1)).view(images.shape)", partial(
@@ -153,9 +156,9 @@ FAULTS = [
     (colour_torchvision._blend, "everywhere(scale, 1)", "everywhere(of_grey, 0)", LARGE),
     (blur.gaussian_blur, "> _NEGLIGIBLE", "> 0.01", LARGE),
     (Solarize.changed, "images.new_full((len(images),), self.threshold)", "self.threshold", partial(
-        test_apply.test_apply_never_waits_for_the_device, {"solarize_probability": 0.5}, set(), "worker")),
+        test_apply.test_apply_never_waits_for_the_device, {"solarize_probability": 0.5}, "worker")),
     (Cutout.__call__, "round(self.side * size)", "round(self.side * size * parameters.chosen.any().item())", partial(
-        test_apply.test_apply_never_waits_for_the_device, {"cutout_probability": 0.5}, set(), "worker")),
+        test_apply.test_apply_never_waits_for_the_device, {"cutout_probability": 0.5}, "worker")),
     # And the golden pictures see what the others see
     (crop._paper, "sizes * (tallest", "sizes**2 * (tallest", GOLDEN["crops"]),
     (colour._affine, "plane.mean(1, keepdim=True)", "0.5", GOLDEN["colours"]),

@@ -119,8 +119,7 @@ def test_apply_never_waits_for_the_device(crop_on):
         groups, draws = prepared(views, smooth_images(3, 40, 48), views.draw(keys(3)))
         with Counter() as counter:
             views.apply(groups, draws)
-        excused = FROM_HOST if "sobel" in operations else set()  # as in the tests of two_crops
-        assert not (WAITING | FROM_HOST - excused) & set(counter.seen)
+        assert not (WAITING | FROM_HOST) & set(counter.seen)
 
 
 @pytest.mark.parametrize("channels", [1, 4, 13])

@@ -17,7 +17,7 @@ from sslkit_simclr import plugin
 class Recorder:
     """Takes what the plugin registers."""
 
-    kinds: ClassVar = ("views", "backbone", "head", "objective", "optimizer", "evaluation")
+    kinds: ClassVar = ("views", "backbone", "head", "objective", "method", "optimizer", "evaluation")
 
     def __init__(self):
         self.rows = {}
@@ -55,8 +55,13 @@ def test_registered_components():
         "resnet": "backbone",
         "mlp": "head",
         "nt_xent": "objective",
+        "nt_logistic": "objective",
+        "margin_triplet": "objective",
         "lars": "optimizer",
+        "distillation": "method",
         "transform_probe": "evaluation",
+        "histogram_shortcut": "evaluation",
+        "head_spectrum": "evaluation",
     }
     for name, (_, target, summary) in recorder.rows.items():
         module, _, attribute = target.partition(":")

@@ -8,7 +8,7 @@ import torch
 from sslkit_simclr import transform_probe
 from torch import nn
 
-from sslkit import Arrays, DataError, FrozenModel
+from sslkit import Arrays, DataError, FrozenModel, Work
 
 TARGETS = ("colour", "rotation", "noise", "sobel")
 SIZE = 16
@@ -147,3 +147,8 @@ def test_images_without_colour():
     quick(targets=("rotation",)).check(model.backbone, "h", data)
     outcome = quick(targets=("rotation", "noise", "sobel"))(model, data)
     assert outcome.metrics["rotation"] > 0.9
+
+
+def test_it_says_how_many_images_it_embeds():
+    probe = transform_probe(targets=("rotation", "noise"), max_train_images=30)
+    assert probe.work({"train": 50, "test": 20}) == Work(embedded=2 * (30 + 20))

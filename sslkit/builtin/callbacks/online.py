@@ -178,10 +178,10 @@ class Online:
         labels, truth = self._resident.fit_labels, self._resident.score_labels
         num_classes = int(max(labels.max(), truth.max())) + 1
         self._probe.follow(fit, labels, num_classes, seed=step)
-        votes = knn_votes(score, fit, labels, num_classes, min(self._k, len(fit)), _TEMPERATURE)
+        votes = knn_votes(score, fit, labels.cpu(), num_classes, min(self._k, len(fit)), _TEMPERATURE)
         return {
             "online_linear_top1": self._probe.accuracy(score, truth),
-            "online_knn_top1": (votes.argmax(dim=1) == truth).float().mean(),
+            "online_knn_top1": (votes.argmax(dim=1).to(truth.device) == truth).float().mean(),
         }
 
 

@@ -7,18 +7,23 @@ data tables. The lists of the two subsets come with sslkit; `splits/SOURCES.md` 
 from __future__ import annotations
 
 import lzma
+from collections.abc import Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 from annotated_types import Interval
 
-from sslkit import AbsentError, DataError, one_line
+from sslkit import AbsentError, DataError, Nominal, one_line
 from sslkit.builtin.data.image_folder import ImageFiles, ImageFolder
 
 _LISTS = {"1%": "imagenet_1percent.txt.xz", "10%": "imagenet_10percent.txt.xz"}
+
+_TRAIN: Final = 1_281_167
+_TEST: Final = 50_000
+"""Numbers of images. Source: Russakovsky et al. 2015 (ILSVRC), table 2."""
 
 
 class ImageNet:
@@ -64,6 +69,13 @@ class ImageNet:
         self._train_labels = train_labels
         self.class_names = self._folder.class_names
         self.num_classes = self._folder.num_classes
+
+    @staticmethod
+    def nominal(options: Mapping[str, Any]) -> Nominal:
+        """Return how many images there are, whether they are here or not."""
+        chosen = options["train_labels"]
+        train = _TRAIN if chosen == "all" else len(imagenet_subset(chosen))
+        return Nominal({"pretrain": _TRAIN, "train": train, "test": _TEST}, 1000, name="imagenet")
 
     def split(self, name: str) -> ImageFiles:
         """Return the split `pretrain`, `train` or `test`.

@@ -12,7 +12,8 @@ finds it.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from sslkit import AbsentError, did_you_mean, sample_keys, uniforms
+from sslkit import AbsentError, Nominal, did_you_mean, sample_keys, uniforms
 from sslkit.builtin.data.shapes_drawing import (
     FACTORS,
     NUM_DRAWS,
@@ -74,6 +75,12 @@ class Shapes:
         self._counts = {"train": num_train, "validation": num_validation, "test": num_test}
         self._seed = seed
         self._drawn: dict[str, ImageTable] = {}
+
+    @staticmethod
+    def nominal(options: Mapping[str, Any]) -> Nominal:
+        """Return what images there will be, without drawing them."""
+        sizes = {split: options[f"num_{split}"] for split in _SPLITS}
+        return Nominal({"pretrain": sizes["train"], **sizes}, len(_CLASSES), options["image_size"], "shapes")
 
     def split(self, name: str) -> ImageTable:
         """Return the split `pretrain` (which is `train`), `train`, `validation` or `test`.

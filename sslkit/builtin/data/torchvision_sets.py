@@ -8,16 +8,16 @@ read gets executed: CIFAR's Python batches go through `arrays_only`.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from sslkit import AbsentError, BadImageError, DataError, did_you_mean, one_line
+from sslkit import AbsentError, BadImageError, DataError, Nominal, did_you_mean, one_line
 from sslkit.builtin.data.arrays_only import load_arrays
 from sslkit.builtin.data.class_names import CIFAR10, CIFAR100, IMAGENETTE, STL10
 from sslkit.builtin.data.image_folder import ImageFiles, ImageFolder
@@ -28,7 +28,15 @@ Labels: TypeAlias = npt.NDArray[np.int64]
 Reader: TypeAlias = Callable[[str], tuple[Pixels, Labels]]
 
 _SPLITS = ("pretrain", "train", "test")
-_CIFAR_SIDE, _STL_SIDE = 32, 96  # pixels
+CIFAR_SIDE, _STL_SIDE = 32, 96  # pixels
+
+# Of each set: training, unlabelled and test images. Source: their web pages; Imagenette's, of its second version.
+_NUMBERS = {
+    "cifar10": (50_000, 0, 10_000),
+    "cifar100": (50_000, 0, 10_000),
+    "stl10": (5_000, 100_000, 8_000),
+    "imagenette": (9_469, 0, 3_925),
+}
 
 # Of each CIFAR: folders it is unpacked into, files of the train and the test split without suffix, key of the
 # labels in a Python batch, label bytes before the pixels of a binary record (the last one counts).
@@ -96,6 +104,15 @@ class TorchvisionSets:
         else:
             self._reader = _cifar(Path(root), dataset)
 
+    @staticmethod
+    def nominal(options: Mapping[str, Any]) -> Nominal:
+        """Return how many images a set has, whether it is here or not."""
+        name = options["dataset"]
+        train, unlabelled, test = _NUMBERS[name]
+        pretrain = {"train": train, "unlabelled": unlabelled, "all": train + unlabelled}[options["pretrain_on"]]
+        side = {"stl10": _STL_SIDE, "imagenette": None}.get(name, CIFAR_SIDE)
+        return Nominal({"pretrain": pretrain, "train": train, "test": test}, len(_CLASS_NAMES[name]), side, name)
+
     def split(self, name: str) -> ImageTable | ImageFiles:
         """Return the split `pretrain`, `train` or `test`, read on first use.
 
@@ -161,14 +178,14 @@ def _python_batch(path: Path, key: str) -> tuple[Pixels, Labels]:
         pixels, labels = content["data"], np.asarray(content[key], dtype=np.int64)
         if pixels.dtype != np.uint8 or labels.shape != pixels.shape[:1]:
             raise ValueError(f"{pixels.dtype} pixels {pixels.shape}, labels {labels.shape}")
-        return pixels.reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE), labels
+        return pixels.reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE), labels
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{one_line(path)}: not a CIFAR batch: {one_line(repr(error))}") from error
 
 
 def _binary_batch(path: Path, label_bytes: int) -> tuple[Pixels, Labels]:
-    records = _bytes_of(path, label_bytes + 3 * _CIFAR_SIDE**2)
-    pixels = records[:, label_bytes:].reshape(-1, 3, _CIFAR_SIDE, _CIFAR_SIDE)
+    records = _bytes_of(path, label_bytes + 3 * CIFAR_SIDE**2)
+    pixels = records[:, label_bytes:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)
     return pixels, records[:, label_bytes - 1].astype(np.int64)
 
 
@@ -184,10 +201,10 @@ def _bytes_of(path: Path, record: int) -> Pixels:
 
 def _decoded(files: ImageFiles) -> tuple[Pixels, Labels]:
     # One thread: so small an image costs mostly Python, and threads that wait for each other took twice as long.
-    table = np.empty((len(files), 3, _CIFAR_SIDE, _CIFAR_SIDE), dtype=np.uint8)
+    table = np.empty((len(files), 3, CIFAR_SIDE, CIFAR_SIDE), dtype=np.uint8)
     for index in range(len(files)):
         image, _ = files[index]
-        if image.size != (_CIFAR_SIDE, _CIFAR_SIDE):
+        if image.size != (CIFAR_SIDE, CIFAR_SIDE):
             raise BadImageError(files.describe(index), f"{image.width} x {image.height} pixels, expected 32 x 32")
         table[index] = np.asarray(image).transpose(2, 0, 1)
     return table, np.array(files.labels)  # torch warns of read-only ones

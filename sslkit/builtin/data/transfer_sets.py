@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from sslkit import AbsentError, DataError, Listing, did_you_mean, one_line
+from sslkit import AbsentError, DataError, Listing, Nominal, did_you_mean, one_line
 from sslkit.builtin.data.image_folder import ImageFiles
 from sslkit.builtin.data.tables import ImageTable
-from sslkit.builtin.data.torchvision_sets import TorchvisionSets
+from sslkit.builtin.data.torchvision_sets import CIFAR_SIDE, TorchvisionSets
 from sslkit.builtin.data.transfer.class_folders import caltech101, sun397
 from sslkit.builtin.data.transfer.held_out import held_out
 from sslkit.builtin.data.transfer.layout import Layout, Listed, missing
@@ -125,6 +125,14 @@ class TransferSets:
             self._reader = partial(self._files, layout)
         self.num_classes = len(self.class_names)
         self._compare("classes", self.num_classes, self._official.num_classes)
+
+    @staticmethod
+    def nominal(options: Mapping[str, Any]) -> Nominal:
+        """Return how many images a set officially has, whether it is here or not."""
+        name = options["dataset"]
+        official = _OFFICIAL[name]
+        sizes = {"pretrain": official.train} | {split: getattr(official, split) for split in _SPLITS[1:]}
+        return Nominal(sizes, official.num_classes, None if official.layout else CIFAR_SIDE, name)
 
     def split(self, name: str) -> ImageFiles | ImageTable:
         """Return the split `pretrain`, `train`, `validation` or `test`, read on first use.

@@ -13,7 +13,7 @@ import torch
 from annotated_types import Ge, Gt, Interval, MinLen
 from torch import nn
 
-from sslkit import Data, DataError, Evaluation, Features, Outcome, Pretrained, did_you_mean, one_line
+from sslkit import Data, DataError, Evaluation, Features, Outcome, Pretrained, Work, did_you_mean, one_line
 from sslkit.builtin.evaluations.mlp_probe import MLPProbe
 
 
@@ -64,6 +64,7 @@ def factor_probe(
         return probe.outcome(train, test, pretrained)
 
     evaluate.check = check  # type: ignore[attr-defined]
+    evaluate.work = lambda sizes: Work(features=("train", "test"))  # type: ignore[attr-defined]
     return evaluate
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import numpy as np
@@ -23,6 +24,7 @@ from sslkit import (
     Evaluation,
     Outcome,
     Pretrained,
+    Work,
     fitted_images,
     sample_keys,
 )
@@ -87,6 +89,9 @@ def feature_health(
     def check(backbone: nn.Module, measure: str, data: Data) -> None:
         _require_two(len(data.split(split)), split)
 
+    def work(sizes: Mapping[str, int]) -> Work:
+        return Work(embedded=min(sizes[split], view_images) * views_per_image, features=(split,))
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
         check(pretrained.backbone, pretrained.measure, data)
         values = require_finite(pretrained.features(data, split).values, f'images of the split "{split}"')
@@ -119,7 +124,7 @@ def feature_health(
         )  # fmt: skip
         return Outcome("rankme", metrics, split=split)
 
-    evaluate.check = check  # type: ignore[attr-defined]
+    evaluate.check, evaluate.work = check, work  # type: ignore[attr-defined]
     return evaluate
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Annotated, NamedTuple
 
@@ -27,6 +27,7 @@ from sslkit import (
     Outcome,
     Pretrained,
     RunError,
+    Work,
     balanced_holdout,
     classification_outcome,
     count_classes,
@@ -36,7 +37,13 @@ from sslkit import (
 )
 from sslkit.builtin.evaluations.classification import metric_of
 from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, require_block, set_batch_norm_decay
-from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
+from sslkit.builtin.evaluations.train_classifier import (
+    Precision,
+    fitting_batch,
+    images_seen,
+    steps_of,
+    train_classifier,
+)
 from sslkit.builtin.evaluations.training_images import (
     TrainingImages,
     check_labels,
@@ -44,6 +51,7 @@ from sslkit.builtin.evaluations.training_images import (
     labels_of,
     splits_to_learn_from,
 )
+from sslkit.builtin.evaluations.up_to_head_layer import UpToHeadLayer
 
 _DIVERGED = -1.0  # below every score
 
@@ -87,6 +95,10 @@ def fine_tune(
     together, and the score is that of its last step on the test images. A setting that diverges is lost. With a single
     setting nothing is held out. Of data with several labels an image, every class has a binary classifier of its own.
 
+    With `features = ["head.layers.2"]` the first layer of the head of `simclr.mlp`, with its BatchNorm and ReLU, stays
+    on the network and is trained with it, as SimCLRv2 does of a head of three layers where labels are few; so does any
+    layer of a head, by its name. The baseline "random" is then the backbone alone.
+
     Source: Chen et al. 2020 (SimCLR), appendix B.5 (ImageNet with 1 % and 10 % of the labels: a single setting, 0.05,
     batches of 4096, 60 and 30 epochs) and B.8.1 (other data: 20 000 steps of 256 images, 40 000 from scratch; a grid of
     7 learning rates times 8 weight decays, the decays divided by the rates; the decay of the statistics). The schedule
@@ -110,14 +122,18 @@ def fine_tune(
     Raises:
         DataError: (before the run, where labels are known without opening images) If there is an image without a label,
             or no image can be held out.
-        RunError: (before the run) If there is no such block, or something else than h is to be measured.
+        RunError: (before the run) If there is no such block, or something else than h or a layer of the head is to be
+            measured.
         NonFiniteError: (by the evaluation) If every setting diverged, or the chosen one did on all images.
     """
     settings = [Setting(rate, decay) for rate, decay in product(learning_rates, weight_decays)]
 
     def check(backbone: nn.Module, measure: str, data: Data) -> None:
-        if measure != "h":
-            raise RunError(f'trains the network up to its features h, not "{one_line(measure)}"; set features = ["h"]')
+        if measure != "h" and _layer_of_head(measure, backbone) is None:
+            raise RunError(
+                f'trains the network up to its features h, or on to a layer of its head, not "{one_line(measure)}"; '
+                'set features = ["h"]'
+            )
         if from_block is not None:
             require_block(backbone, from_block)
         splits = splits_to_learn_from(data)
@@ -126,6 +142,16 @@ def fine_tune(
             every = labels_of(data, "train")
             # Whether images can be held out is a matter of their numbers: any seed tells.
             balanced_holdout(every[_share(every, labels, seed=0)], validation_fraction, seed=0)
+
+    def work(sizes: Mapping[str, int]) -> Work:
+        chosen = {split: round(labels * sizes[split]) for split in ("train", "validation") if split in sizes}
+        num_images = sum(chosen.values())
+        trained, embedded = images_seen(num_images, batch_size, epochs, steps), sizes["test"]
+        if len(settings) > 1:
+            held = chosen.get("validation", round(validation_fraction * num_images))
+            trained += len(settings) * images_seen(num_images - held, batch_size, epochs, steps)
+            embedded += len(settings) * held
+        return Work(trained, embedded)
 
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
         check(pretrained.backbone, pretrained.measure, data)
@@ -139,7 +165,10 @@ def fine_tune(
         def trained(images: TrainingImages, setting: Setting, name: str) -> FrozenModel:
             batch = fitting_batch(batch_size, len(images))
             rate = setting.learning_rate * batch / 256
-            backbone = PartlyFrozen(copy.deepcopy(pretrained.backbone), from_block)
+            backbone: nn.Module = PartlyFrozen(copy.deepcopy(pretrained.backbone), from_block)
+            layer = _layer_of_head(pretrained.measure, pretrained.backbone)
+            if layer is not None and pretrained.head is not None:
+                backbone = UpToHeadLayer(backbone, copy.deepcopy(pretrained.head), layer)
             set_batch_norm_decay(backbone, len(images) / batch)
             return train_classifier(
                 "builtin.fine_tune",
@@ -173,8 +202,15 @@ def fine_tune(
         outcome.metrics.update(metrics | chosen._asdict() | {"num_train": float(len(everything))})
         return outcome
 
-    evaluate.check = check  # type: ignore[attr-defined]
+    evaluate.check, evaluate.work = check, work  # type: ignore[attr-defined]
     return needs_labels(evaluate)
+
+
+def _layer_of_head(measure: str, backbone: nn.Module) -> str | None:
+    """Return the name of the layer of the head that is measured, or None."""
+    if not measure.startswith("head.") or measure in dict(backbone.named_modules()):
+        return None
+    return measure.removeprefix("head.")
 
 
 def _best(

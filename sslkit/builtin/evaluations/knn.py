@@ -18,6 +18,7 @@ from sslkit import (
     Evaluation,
     Outcome,
     Pretrained,
+    Work,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -56,6 +57,7 @@ def knn(*, k: Annotated[int, Ge(1)] = 200, temperature: Annotated[float, Gt(0)] 
         outcome.metrics["k"] = float(used_k)
         return outcome
 
+    evaluate.work = lambda sizes: Work(features=("train", "test"))  # type: ignore[attr-defined]
     return evaluate
 
 

@@ -247,6 +247,8 @@ class _Problems:
 
     def _evaluate(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         losses, residuals = self._loss(scores)
+        if losses.device.type == "cuda":  # where float64 is known, only the means need travel
+            return losses.mean(dim=0, dtype=torch.float64).cpu(), residuals
         return losses.cpu().double().mean(dim=0), residuals
 
     def _gradient_of(self, residuals: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from sslkit import (
     NonFiniteError,
     Outcome,
     Pretrained,
+    Work,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -110,6 +111,7 @@ def linear(
         outcome.metrics["weight_decay"] = settings[best].weight_decay
         return outcome
 
+    evaluate.work = lambda sizes: Work(features=("train", "validation", "test"))  # type: ignore[attr-defined]
     return evaluate
 
 

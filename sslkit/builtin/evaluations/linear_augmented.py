@@ -7,7 +7,7 @@ table that names it. `linear` is its quick relative, which sees each image once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import torch
@@ -20,12 +20,19 @@ from sslkit import (
     NonFiniteError,
     Outcome,
     Pretrained,
+    Work,
     classification_outcome,
     count_classes,
     labelled_features,
     needs_labels,
 )
-from sslkit.builtin.evaluations.train_classifier import Precision, fitting_batch, steps_of, train_classifier
+from sslkit.builtin.evaluations.train_classifier import (
+    Precision,
+    fitting_batch,
+    images_seen,
+    steps_of,
+    train_classifier,
+)
 from sslkit.builtin.evaluations.training_images import TrainingImages, check_labels, splits_to_learn_from
 
 
@@ -64,6 +71,10 @@ def linear_augmented(
     def check(backbone: nn.Module, measure: str, data: Data) -> None:
         check_labels(data, *splits_to_learn_from(data), "test")
 
+    def work(sizes: Mapping[str, int]) -> Work:
+        seen = images_seen(sizes["train"] + sizes.get("validation", 0), batch_size, epochs)
+        return Work(embedded=seen, features=("test",))
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
         check(pretrained.backbone, pretrained.measure, data)
         test = labelled_features(pretrained, data, "test", multi_label=True)
@@ -93,7 +104,7 @@ def linear_augmented(
         outcome.metrics["batch_size"] = float(batch)
         return outcome
 
-    evaluate.check = check  # type: ignore[attr-defined]
+    evaluate.check, evaluate.work = check, work  # type: ignore[attr-defined]
     return needs_labels(evaluate)
 
 

@@ -22,6 +22,7 @@ from sslkit import (
     Features,
     Outcome,
     Pretrained,
+    Work,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -116,6 +117,7 @@ def logistic_regression(
         outcome.metrics.update(chosen)
         return outcome
 
+    evaluate.work = lambda sizes: Work(features=("train", "validation", "test"))  # type: ignore[attr-defined]
     return evaluate
 
 

@@ -62,6 +62,12 @@ def steps_of(epochs: int, num_images: int, batch_size: int) -> int:
     return max(1, round(epochs * num_images / batch_size))
 
 
+def images_seen(num_images: int, batch_size: int, epochs: int, steps: int | None = None) -> int:
+    """Return how many images go through a training, each as often as it is seen."""
+    batch = fitting_batch(batch_size, num_images)
+    return batch * (steps or steps_of(epochs, num_images, batch))
+
+
 def train_classifier(
     title: str,
     backbone: nn.Module,

@@ -25,7 +25,7 @@ from sslkit import gather_rows, rank, world_size
 from sslkit_simclr.row_blocks import RowBlocks
 from sslkit_simclr.square_tiles import SMALLEST_TEMPERATURE, SquareTiles
 
-_MIN_NORM: Final = 1e-6
+MIN_NORM: Final = 1e-6
 """Shortest length that is still normalised to 1. Source: `tf.math.l2_normalize` of the paper's code, which floors
 the squared length at 1e-12; it also bounds the gradient at a zero vector."""
 
@@ -149,14 +149,14 @@ def _through_scaling(gradient: Tensor, rows: Tensor, lengths: Tensor, rules: Rul
     """Turn the gradient of the scaled rows into that of the projections, in place."""
     if rules.normalise:
         along = (gradient * rows).sum(dim=1, keepdim=True)
-        along.masked_fill_(lengths < _MIN_NORM, 0.0)  # below the floor, length passes through
+        along.masked_fill_(lengths < MIN_NORM, 0.0)  # below the floor, length passes through
         gradient.addcmul_(rows, along, value=-rules.temperature)
     gradient.mul_(_scale(lengths, rules))
 
 
 def _scale(lengths: Tensor, rules: Rules) -> Tensor:
     root = rules.temperature**0.5
-    return 1 / (lengths.clamp(min=_MIN_NORM) * root) if rules.normalise else torch.full_like(lengths, 1 / root)
+    return 1 / (lengths.clamp(min=MIN_NORM) * root) if rules.normalise else torch.full_like(lengths, 1 / root)
 
 
 def _blocks(columns: Tensor, groups: Tensor | None, layout: _Layout, rules: Rules) -> SquareTiles | RowBlocks:

@@ -15,8 +15,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from sslkit import LossOutput, Progress, rank
-from sslkit_simclr.contrast import Contrast, Rules, full_precision
-from sslkit_simclr.row_blocks import exp_, similarities
+from sslkit_simclr.agreement import agreement
+from sslkit_simclr.contrast import Contrast, Rules
 
 Positives = Literal["views", "labels"]
 Negatives = Literal["all", "other_views"]
@@ -130,18 +130,8 @@ def _checked(labels: Tensor | None, batch_size: int) -> Tensor:
     return labels
 
 
-@torch.no_grad()
 def _metrics(rows: Tensor) -> dict[str, Tensor]:
-    """Return accuracy and entropy of the local rows of view 1 against view 2, from the rows of all ranks."""
+    """Compare the local rows of view 1 with view 2, from the rows of all ranks, [W, V, B, P]."""
     batch_size = rows.shape[2]
-    anchors, candidates = rows[rank(), 0], rows[:, 1].flatten(0, 1)
     own = torch.arange(rank() * batch_size, (rank() + 1) * batch_size, device=rows.device)
-    hits, entropies = rows.new_empty(batch_size), rows.new_empty(batch_size)
-    with full_precision(rows.device):
-        for part, logits in similarities(anchors, candidates):
-            hits[part] = (logits.argmax(dim=1) == own[part]).to(hits.dtype)
-            logits -= logits.amax(dim=1, keepdim=True)
-            weights = exp_(logits.clone())
-            sums = weights.sum(dim=1)
-            entropies[part] = sums.log() - weights.mul_(logits).sum(dim=1) / sums
-    return {"contrastive_accuracy": hits.mean(), "contrastive_entropy": entropies.mean()}
+    return agreement(rows[rank(), 0], rows[:, 1].flatten(0, 1), own)

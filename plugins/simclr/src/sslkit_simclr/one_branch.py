@@ -95,7 +95,9 @@ class OneBranch:
             "rotate": lambda: QuarterTurns(1.0),
         }
         self._policy = Policy(
-            owner, [made[name]() for name in dict.fromkeys(operations)], without_colour='leave "colour" out of operations'
+            owner,
+            [made[name]() for name in dict.fromkeys(operations)],
+            without_colour='leave "colour" out of operations',
         )
 
     def draw(self, keys: npt.NDArray[np.uint64]) -> npt.NDArray[np.float32]:

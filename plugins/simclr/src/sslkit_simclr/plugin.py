@@ -40,13 +40,38 @@ def sslkit_register(register: Register) -> None:
         "sslkit_simclr.nt_xent:NTXent",
         summary="Normalised temperature-scaled cross-entropy between views; SupCon and DCL are options.",
     )
+    register.objective(
+        "nt_logistic",
+        "sslkit_simclr.nt_logistic:NTLogistic",
+        summary="Logistic loss of every pair of projections, alone: NT-Xent's rival in table 4 of the paper.",
+    )
+    register.objective(
+        "margin_triplet",
+        "sslkit_simclr.margin_triplet:MarginTriplet",
+        summary="Positives more similar than negatives by a margin: NT-Xent's rival in table 4 of the paper.",
+    )
     register.optimizer(
         "lars",
         "sslkit_simclr.lars:LARS",
         summary="Momentum with layer-wise adaptive rates, for large batches.",
     )
+    register.method(
+        "distillation",
+        "sslkit_simclr.distillation:Distillation",
+        summary="A student learns the class probabilities of a frozen teacher: the last step of SimCLRv2.",
+    )
     register.evaluation(
         "transform_probe",
         "sslkit_simclr.evaluations.transform_probe:transform_probe",
         summary="What features know about colour drop, rotation, noise and Sobel: table 3 of the paper.",
+    )
+    register.evaluation(
+        "histogram_shortcut",
+        "sslkit_simclr.evaluations.histogram_shortcut:histogram_shortcut",
+        summary="Whether histograms of intensity alone tell which crops belong together: figure 6 of the paper.",
+    )
+    register.evaluation(
+        "head_spectrum",
+        "sslkit_simclr.evaluations.head_spectrum:head_spectrum",
+        summary="How many directions a linear projection head keeps: figure B.3 of the paper.",
     )

@@ -7,7 +7,7 @@ once for h and once for z where both are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +24,7 @@ from sslkit import (
     MLPProbe,
     Outcome,
     Pretrained,
+    Work,
     sample_keys,
     uniforms,
 )
@@ -105,13 +106,16 @@ def transform_probe(
             return
         _require_colour(len(image.getbands() if hasattr(image, "getbands") else image))
 
+    def work(sizes: Mapping[str, int]) -> Work:
+        return Work(embedded=len(questions) * (min(sizes["train"], max_train_images) + sizes["test"]))
+
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
         check(pretrained.backbone, pretrained.measure, data)
         train = _transformed(pretrained, data, "train", questions, max_train_images)
         test = _transformed(pretrained, data, "test", questions, None)
         return probe.outcome(train, test, pretrained)
 
-    evaluate.check = check  # type: ignore[attr-defined]
+    evaluate.check, evaluate.work = check, work  # type: ignore[attr-defined]
     return evaluate
 
 

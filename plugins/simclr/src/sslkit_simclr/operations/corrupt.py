@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from kornia.enhance import equalize, solarize
-from kornia.filters import motion_blur, sobel
+from kornia.filters import filter2d
 from torch import Tensor
 
 from sslkit_simclr.operations.operation import pick
@@ -56,6 +57,18 @@ class _Corruption(ABC):
         return {self.name: "yes" if parameters.chosen[view] else "no"}
 
 
+def sobel(images: Tensor) -> Tensor:
+    """Return the magnitude of each channel's gradient as kornia's `sobel` does, whose kernels come from the host."""
+    place = torch.arange(3, dtype=images.dtype, device=images.device) - 1
+    across = torch.outer(2 - place.abs(), place)
+    padded = F.pad(images.flatten(0, 1).unsqueeze(1), (1, 1, 1, 1), "replicate")
+    slopes = F.conv2d(padded, torch.stack([across, across.T]).unsqueeze(1)).view(
+        *images.shape[:2], 2, *images.shape[2:]
+    )
+    along, down = slopes.unbind(2)
+    return torch.sqrt(along * along + down * down + 1e-12)
+
+
 class Sobel(_Corruption):
     """The magnitude of each channel's gradient, scaled so that a step from black to white gives 1.
 
@@ -66,7 +79,7 @@ class Sobel(_Corruption):
 
     def changed(self, images: Tensor) -> Tensor:
         """Return the magnitudes."""
-        return (sobel(images, normalized=False, eps=1e-12) / 4).clamp(0, 1)
+        return (sobel(images) / 4).clamp(0, 1)
 
 
 class Equalize(_Corruption):
@@ -92,6 +105,26 @@ class Solarize(_Corruption):
         return solarize(images, images.new_full((len(images),), self.threshold))
 
 
+def lines(angle: Tensor, size: int) -> Tensor:
+    """Return kernels [N, size, size] that average along a line through the centre, at angles [N] in degrees.
+
+    They are those of kornia's `get_motion_kernel2d`, which turns them on the host: a tap is on the line if the nearest
+    tap to where it was before the turn is. Ties are rounded to even, and 2**-20 of a pixel is no difference.
+    """
+    middle = (size - 1) / 2
+    radians = torch.deg2rad(angle.double())
+    cos, sin = radians.cos().view(-1, 1, 1), radians.sin().view(-1, 1, 1)
+    offsets = torch.arange(size, dtype=torch.float64, device=angle.device) - middle
+    down, across = offsets.view(-1, 1), offsets.view(1, -1)
+
+    def nearest(place: Tensor) -> Tensor:
+        return ((place * 2**20).round() / 2**20 + middle).round()
+
+    column, row = nearest(cos * across - sin * down), nearest(sin * across + cos * down)
+    on_line = ((row == middle) & (column >= 0) & (column < size)).float()
+    return on_line / on_line.sum(dim=(1, 2), keepdim=True)
+
+
 @dataclass(frozen=True)
 class MotionBlur:
     """Average along a line in a uniform direction; black outside. Source: SimCLR, appendix B.2.
@@ -110,8 +143,7 @@ class MotionBlur:
 
     def __call__(self, images: Tensor, parameters: Moved) -> Tensor:
         """Blur the chosen images."""
-        still = torch.zeros_like(parameters.angle)
-        moved = motion_blur(images, 2 * self.radius + 1, parameters.angle, still, border_type="constant")
+        moved = filter2d(images, lines(parameters.angle, 2 * self.radius + 1), border_type="constant")
         return pick(parameters.chosen, moved, images)
 
     def describe(self, parameters: Moved, view: int) -> dict[str, str]:
