@@ -104,10 +104,10 @@ def _report_study(arguments: argparse.Namespace, kind: str) -> int:
     """Write the report of a study: all of it into its folder, or what was asked for."""
     from sslkit.errors import RunError
     from sslkit.studies.study import read_study
-    from sslkit.studies.study_facts import progress_of
-    from sslkit.studies.study_page import study_page
-    from sslkit.studies.study_report import write_study_report
-    from sslkit.studies.study_text import study_csv, study_json, study_markdown
+    from sslkit.studies.study_report.facts import progress_of
+    from sslkit.studies.study_report.page import study_page
+    from sslkit.studies.study_report.text import study_csv, study_json, study_markdown
+    from sslkit.studies.study_report.write import write_study_report
 
     if len(arguments.runs) > 1:
         raise RunError("a study is reported alone: name its folder and no other")
@@ -129,10 +129,10 @@ def study_parts(study: Study) -> Iterator[Table | str]:
     """Return what is known of a study and a table for each panel of its charts."""
     from rich.table import Table
 
-    from sslkit.studies.study_charts import notes_of
-    from sslkit.studies.study_facts import problems_of, progress_of
-    from sslkit.studies.study_layout import charts_of
-    from sslkit.studies.study_tables import entries
+    from sslkit.studies.study_report.charts import notes_of
+    from sslkit.studies.study_report.facts import problems_of, progress_of
+    from sslkit.studies.study_report.layout import charts_of
+    from sslkit.studies.study_report.tables import entries
     from sslkit.text import one_line
 
     yield f"{one_line(study.name)}: {progress_of(study)}"

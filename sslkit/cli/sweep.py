@@ -117,11 +117,11 @@ def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: arg
     """List the runs, what each would cost, and what is left of the study."""
     from dataclasses import replace
 
-    from sslkit.engine.cost import Estimator, total
+    from sslkit.engine.cost import Estimator, span, total
     from sslkit.engine.environment import choose_device
     from sslkit.launch.study import shared_pretrainings
     from sslkit.studies.study import read_records
-    from sslkit.text import duration, safe_text
+    from sslkit.text import safe_text
 
     known, shared = read_records(folder), shared_pretrainings(sweep)
     estimator = Estimator(data_root=arguments.data_root, device=choose_device(arguments.device))
@@ -136,7 +136,7 @@ def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: arg
             cost = replace(cost, pretraining=None)
         pretrained |= {point.pretraining} & shared
         costs.append(cost)
-        needs = "unknown" if cost.seconds is None else duration(cost.seconds)
+        needs = "unknown" if cost.seconds is None else span(cost.seconds)
         sys.stdout.write(safe_text(f"{point.number:5}  {needs:>12}  {point.title}\n"))
         sys.stdout.flush()
     sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done\n")
@@ -172,7 +172,7 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
 def _report(folder: Path) -> None:
     """Draw what there is."""
     from sslkit.studies.study import read_study
-    from sslkit.studies.study_report import write_study_report
+    from sslkit.studies.study_report.write import write_study_report
 
     study = read_study(folder)
     if study.records:

@@ -150,7 +150,7 @@ MISTAKES = {
     "[sweep]\ncombine = 'zip'\naxes.seed = [1]\naxes.pretrain.epochs = [1, 2]\naxes.pretrain.batch_size = [1]": (
         "epochs has 2, batch_size has 1"
     ),
-    f"{POINT}set = {{}}\n{POINT.replace("'x'", "'y'")}set.pretrain.epochs = 2": "is the same run as a x",
+    f"{POINT}set = {{}}\n[[sweep.axes.a]]\nlabel = 'y'\nset.pretrain.epochs = 2": "is the same run as a x",
     f"{EPOCHS}[[sweep.report]]\nx = 'epoch'": "no axis is called 'epoch'; did you mean \"epochs\"?",
     f"{EPOCHS}[[sweep.report]]\nwhere.epochs = ['2']": "epochs has no point '2'",
     f"{EPOCHS}[[sweep.report]]\nreference = 'no.toml'": "no.toml: there is no such file",

@@ -100,7 +100,11 @@ def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_tenth(sweep,
     record = record_of(point, run, None, "abc")
     assert record.pretraining == {"parameters": 7, "loss": 2.0, "contrastive_accuracy": 0.6}
     assert record.environment == {"torch": "2.14", "threads": 2, "commit": "abc"}
-    assert (record.id, record.labels, record.results) == (point.id, {"epochs": "1"}, (row | {"metrics": {"top5": 0.75}},))
+    assert (record.id, record.labels, record.results) == (
+        point.id,
+        {"epochs": "1"},
+        (row | {"metrics": {"top5": 0.75}},),
+    )
 
 
 def test_names_of_files_are_safe_and_tell_runs_apart(light):

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from sslkit.studies.study_charts import notes_of, panels_of
-from sslkit.studies.study_colours import BY_DAY, BY_NIGHT, LEVELS, heat_colour, levels, luminance, readable_on
-from sslkit.studies.study_layout import charts_of
-from sslkit.studies.study_svg import cut, file_of, width_of
+from sslkit.studies.study_report.charts import notes_of, panels_of
+from sslkit.studies.study_report.colours import BY_DAY, BY_NIGHT, LEVELS, heat_colour, levels, luminance, readable_on
+from sslkit.studies.study_report.layout import charts_of
+from sslkit.studies.study_report.svg import cut, file_of, width_of
 
 
 def panels(study):
@@ -97,6 +97,16 @@ def test_a_line_has_a_gap_where_a_value_is_missing(make_study):
     (path,) = re.findall(r'class="line" stroke="[^"]*" d="([^"]*)"', panel.body)
     assert [len(piece.split("L")) for piece in path.split("M")[1:]] == [2, 2]
     assert "3: –, failed: diverged" in panel.body
+
+
+def test_wide_names_below_bars_slant_and_have_room(make_study):
+    names = [f"margin triplet, semi-hard, {number}" for number in range(9)]
+    (panel,) = panels(make_study({"loss": names}, lambda labels, seed: 0.5))
+    assert all(f">{name}</text>" in panel.body for name in names)
+    beyond = float(re.match(r'<g transform="translate\(([\d.]+) 0\)">', panel.body)[1])
+    x = float(re.search(r'x="([\d.]+)" y="[\d.]+" text-anchor="end" transform="rotate\(-55', panel.body)[1])
+    assert beyond + x >= width_of(names[0]) * math.cos(math.radians(55))
+    assert panel.width == pytest.approx(400 + beyond, abs=0.1)
 
 
 def test_points_of_a_line_lie_at_their_numbers(make_study):

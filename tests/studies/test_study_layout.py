@@ -2,8 +2,8 @@
 
 import pytest
 
-from sslkit.studies.study_grids import is_geometric
-from sslkit.studies.study_layout import charts_of
+from sslkit.studies.study_report.grids import is_geometric
+from sslkit.studies.study_report.layout import charts_of
 
 OPERATIONS = {"first": ["crop", "blur"], "second": ["crop", "blur"]}
 

@@ -12,9 +12,9 @@ import pytest
 from sslkit import RunError
 from sslkit.__main__ import main
 from sslkit.studies.study import add_record
-from sslkit.studies.study_page import study_page
-from sslkit.studies.study_report import write_study_report
-from sslkit.studies.study_text import study_csv, study_json, study_markdown
+from sslkit.studies.study_report.page import study_page
+from sslkit.studies.study_report.text import study_csv, study_json, study_markdown
+from sslkit.studies.study_report.write import write_study_report
 
 HOSTILE = "</title><script>alert(1)</script>\" onerror='x' \x1b[31m\u202egpj | `=1+1` [a](b)"
 VOID = {"meta", "img", "br", "link", "rect", "path"}
@@ -205,7 +205,7 @@ def test_csv_has_fractions_with_all_their_digits(pairs):
     assert first["reference"] == "0.1"
     missing = next(row for row in rows if (row["first"], row["second"]) == ("blur", "blur"))
     assert (missing["value"], missing["problem"]) == ("", "failed: loss is nan; 1 not run yet")
-    assert [row["value"] for row in json.loads(study_json(pairs))][0] == pytest.approx(0.61)
+    assert json.loads(study_json(pairs))[0]["value"] == pytest.approx(0.61)
 
 
 def test_what_cannot_be_written_is_one_line(pairs):

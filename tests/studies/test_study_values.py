@@ -4,12 +4,14 @@ import math
 
 import pytest
 
-from sslkit.studies.study_cells import Cell, differs, seeds_interval, t_quantile
-from sslkit.studies.study_values import cell_of, measures_of
+from sslkit.studies.study_report.cells import Cell, differs, seeds_interval, t_quantile
+from sslkit.studies.study_report.plan import Plan
+from sslkit.studies.study_report.values import cell_of, measures_of
 
 
 def cell(study, chart=None, **labels):
-    return cell_of(study, labels, measures_of(study, chart or {})[0])
+    plan = Plan(study, chart or {})
+    return cell_of(plan.runs(labels), plan.measures[0])
 
 
 @pytest.mark.parametrize(
@@ -127,7 +129,7 @@ def test_fractions_are_percent_and_nothing_else_is(make_study, result):
     study = make_study({"what": ["a"]}, lambda labels, seed: found)
     wanted = [{}, {"index": 1}, {"pretraining": "contrastive_accuracy"}, {"pretraining": "contrastive_entropy"}]
     measures = measures_of(study, {"measures": wanted})
-    assert [cell_of(study, {"what": "a"}, measure).shown() for measure in measures] == ["50.00", "12.5", "90.00", "4.5"]
+    assert [cell_of(study.records, measure).shown() for measure in measures] == ["50.00", "12.5", "90.00", "4.5"]
     assert [measure.named for measure in measures] == [
         "top-1 accuracy (%)", "RankMe, an effective number of dimensions", "contrastive accuracy (%)",
         "contrastive entropy",

@@ -1,6 +1,6 @@
 """Axes, marks and words that the bars, lines and points of a study have in common.
 
-Enters: cells. Leaves: axes, and SVG. Called by `study_bars`, `study_lines` and `study_scatter`.
+Enters: cells. Leaves: axes, and SVG. Called by `bars`, `lines` and `scatter`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from sslkit.studies.charts import Axis, short
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_grids import Grid
-from sslkit.studies.study_svg import cut, text, width_of
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.grids import Grid
+from sslkit.studies.study_report.svg import cut, text, width_of
 
 WIDTH: Final = 400.0  # of a panel, SVG units
 LEFT: Final = 44.0  # where what is drawn begins
 TOP: Final = 26.0
 HIGH: Final = 220.0  # of what is between the axes
 MOST_LABEL: Final = 110.0  # of a name beside a mark
-_LETTERS: Final = 130.0  # of a name that does not fit below the axis upright
+_LETTERS: Final = 180.0  # of a name that does not fit below the axis upright
 
 
 def mark(x: float, y: float, number: int, fill: str) -> str:
@@ -111,8 +111,8 @@ def rules(y: Axis, right: float, title: str, top: float) -> Iterable[str]:
 
 def names_below(
     names: Sequence[str], centres: Sequence[float], room: float, y: float, *, few: bool = False
-) -> tuple[str, float]:
-    """Return names below an axis and how high they are: slanting where they are too wide.
+) -> tuple[str, float, float]:
+    """Return names below an axis, how high they are, and how far they reach beyond the left: slanting where too wide.
 
     Args:
         names: Plain texts.
@@ -129,8 +129,9 @@ def names_below(
             if x - width_of(name) / 2 > last + 4 or widest <= room:
                 parts.append(text(x, y + 16, name, anchor="middle"))
                 last = x + width_of(name) / 2
-        return "".join(parts), 18.0
+        return "".join(parts), 18.0, 0.0
     # At 55 degrees a name reaches 0.57 of its width to the left, and 0.82 down.
-    shown = [(x, cut(name, min(_LETTERS, x / 0.57))) for name, x in zip(names, centres, strict=True)]
+    shown = [(x, cut(name, _LETTERS)) for name, x in zip(names, centres, strict=True)]
     parts = [text(x + 4, y + 13, name, anchor="end", turn=-55) for x, name in shown]
-    return "".join(parts), 0.82 * max(width_of(name) for _, name in shown) + 14
+    beyond = max(0.0, *(0.57 * width_of(name) - x for x, name in shown))
+    return "".join(parts), 0.82 * max(width_of(name) for _, name in shown) + 14, beyond

@@ -1,7 +1,7 @@
 """Numbers to see a study beside, such as the paper's: found by the labels of their points.
 
 Enters: a reference file's table. Leaves: cells for labels, and where the reference has values of its own. Called by
-`study_layout`. A reference may lack points of the study and have others.
+`layout`. A reference may lack points of the study and have others.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_values import Measure
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.values import Measure
 from sslkit.text import one_line
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
-from sslkit.studies.study_bars import bars
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_grids import OURS, Chart, Grid
-from sslkit.studies.study_heat_map import heat_map
-from sslkit.studies.study_lines import lines
-from sslkit.studies.study_scatter import scatter
-from sslkit.studies.study_svg import Panel
-from sslkit.studies.study_tables import has_best
+from sslkit.studies.study_report.bars import bars
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.grids import OURS, Chart, Grid
+from sslkit.studies.study_report.heat_map import heat_map
+from sslkit.studies.study_report.lines import lines
+from sslkit.studies.study_report.scatter import scatter
+from sslkit.studies.study_report.svg import Panel
+from sslkit.studies.study_report.tables import has_best
 from sslkit.text import one_line
 
 _MOST_LINES: Final = 2  # of each side, for a reference's to be drawn over the study's own

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from sslkit.errors import RunError
 from sslkit.run_folder import write_text
-from sslkit.studies.study_charts import notes_of, panels_of
-from sslkit.studies.study_layout import charts_of
-from sslkit.studies.study_page import study_page
-from sslkit.studies.study_svg import file_of
-from sslkit.studies.study_text import study_csv, study_markdown
+from sslkit.studies.study_report.charts import notes_of, panels_of
+from sslkit.studies.study_report.layout import charts_of
+from sslkit.studies.study_report.page import study_page
+from sslkit.studies.study_report.svg import file_of
+from sslkit.studies.study_report.text import study_csv, study_markdown
 from sslkit.text import one_line
 
 if TYPE_CHECKING:

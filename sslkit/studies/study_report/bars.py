@@ -1,6 +1,6 @@
 """Bars of a study in groups, each with its number and its error bar.
 
-Enters: a grid. Leaves: a panel. Called by `study_charts`. Error bars are one deviation between seeds to both sides, of
+Enters: a grid. Leaves: a panel. Called by `charts`. Error bars are one deviation between seeds to both sides, of
 a single run its 95 % bootstrap interval.
 """
 
@@ -10,10 +10,10 @@ from typing import Final
 
 from sslkit.page import escape
 from sslkit.studies.charts import Axis
-from sslkit.studies.study_axes import HIGH, LEFT, WIDTH, ends_of, names_below, rules, told, upright
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_grids import Grid
-from sslkit.studies.study_svg import Panel, colour, samples, text, width_of
+from sslkit.studies.study_report.axes import HIGH, LEFT, WIDTH, ends_of, names_below, rules, told, upright
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.grids import Grid
+from sslkit.studies.study_report.svg import Panel, colour, samples, text, width_of
 
 _BAR: Final = 26.0  # of one bar, at most
 
@@ -42,9 +42,9 @@ def bars(grid: Grid, summary: str) -> Panel:
             name = ", ".join(part for part in (*grid.rows[place], grid.columns[number]) if part)
             parts.append(_bar(cell, name, start + bar * position, bar, y, zero, colour(grid.series[place])))
     parts.append(f'<path class="base" d="M{LEFT} {zero:.1f}H{width - 8:.1f}"/>')
-    names, height = names_below(grid.columns, centres, group - 4, top + HIGH)
+    names, height, beyond = names_below(grid.columns, centres, group - 4, top + HIGH)
     parts += [names, text((LEFT + width) / 2, top + HIGH + height + 14, grid.column_axis, anchor="middle")]
-    return Panel(grid.title, summary, width, top + HIGH + height + 22, "".join(parts))
+    return Panel(grid.title, summary, width, top + HIGH + height + 22, "".join(parts)).widened(beyond)
 
 
 def _legend(grid: Grid, width: float) -> tuple[str, float]:

@@ -1,18 +1,18 @@
 """Numbers of a study: what the runs of a point measured over their seeds, and why a number is missing.
 
-Enters: a study, a measure, labels. Leaves: cells. Called by `study_layout`, which lays them out as charts want them.
+Enters: what came of runs, and a measure. Leaves: cells. Called by `layout`, which lays them out as charts want.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sslkit.studies.report_scores import METRICS
 from sslkit.studies.significance import mean_and_deviation
-from sslkit.studies.study_cells import Cell, seeds_interval
+from sslkit.studies.study_report.cells import Cell, seeds_interval
 from sslkit.studies.wording import is_fraction
 from sslkit.text import one_line
 
@@ -149,28 +149,25 @@ def _bootstrap(record: Record, measure: Measure) -> tuple[float, float] | None:
     return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
 
 
-def cell_of(study: Study, labels: Mapping[str, str], measure: Measure) -> Cell:
-    """Return what the runs with some labels measured, over their seeds.
+def cell_of(runs: Sequence[Record | None], measure: Measure) -> Cell:
+    """Return what runs that differ only in their seed measured.
 
     Args:
-        study: Finished or not.
-        labels: Axis name to label, of all axes.
+        runs: What came of each planned one, None if it has not ended.
         measure: What to read.
     """
-    points = [point for point in study.points if point["labels"] == labels]
-    records = {record.id: record for record in study.records}
-    there = [records[point["id"]] for point in points if point["id"] in records]
+    there = [record for record in runs if record is not None]
     finished = [record for record in there if record.status == "finished"]
     failed = [record for record in there if record.status != "finished"]
     values = [found for record in finished if (found := values_of(record, measure))]
     # Seeds of the evaluation are averaged first; of a single run they are what varies.
     samples = values[0] if len(values) == 1 else [mean_and_deviation(found)[0] for found in values]
-    amount = len(points)
+    amount = len(runs)
     reasons = []
     if failed:
         reasons.append("failed: " + one_line(failed[0].reason or "no reason given", 200))
-    if len(there) < len(points):
-        reasons.append("not run yet" if not there else f"{len(points) - len(there)} not run yet")
+    if len(there) < amount:
+        reasons.append("not run yet" if not there else f"{amount - len(there)} not run yet")
     if len(values) < len(finished):
         reasons.append(measure.sought)
     problem = "; ".join(reasons)

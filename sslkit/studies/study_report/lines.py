@@ -1,6 +1,6 @@
 """Lines of a study over an axis of numbers, each named at its end, with error bars.
 
-Enters: grids. Leaves: a panel. Called by `study_charts`. Error bars are one deviation between seeds to both sides, of a
+Enters: grids. Leaves: a panel. Called by `charts`. Error bars are one deviation between seeds to both sides, of a
 single run its 95 % bootstrap interval.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from sslkit.page import escape
 from sslkit.studies.charts import Axis, short
-from sslkit.studies.study_axes import (
+from sslkit.studies.study_report.axes import (
     HIGH,
     LEFT,
     MOST_LABEL,
@@ -25,9 +25,9 @@ from sslkit.studies.study_axes import (
     told,
     upright,
 )
-from sslkit.studies.study_grids import Grid
-from sslkit.studies.study_references import number_of
-from sslkit.studies.study_svg import Panel, colour, cut, text, width_of
+from sslkit.studies.study_report.grids import Grid
+from sslkit.studies.study_report.references import number_of
+from sslkit.studies.study_report.svg import Panel, colour, cut, text, width_of
 
 _LINE: Final = 14.0  # from one name to the next
 
@@ -70,10 +70,12 @@ def lines(grid: Grid, summary: str, *, log: bool, dashed: Grid | None = None) ->
     every = {key: _tick(key, name) for part in both for key, name in zip(_keys(part), part.columns, strict=True)}
     keys = sorted(every, key=lambda key: places[key])
     room = min((b - a for a, b in pairwise([places[key] for key in keys])), default=right - LEFT)
-    names, height = names_below([every[key] for key in keys], [places[key] for key in keys], room, TOP + HIGH, few=True)
+    names, height, beyond = names_below(
+        [every[key] for key in keys], [places[key] for key in keys], room, TOP + HIGH, few=True
+    )
     title = f"{grid.column_axis} (logarithmic)" if log and grid.numbers else grid.column_axis
     parts += [names, text((LEFT + right) / 2, TOP + HIGH + height + 14, title, anchor="middle")]
-    return Panel(grid.title, summary, WIDTH, TOP + HIGH + height + 22, "".join(parts))
+    return Panel(grid.title, summary, WIDTH, TOP + HIGH + height + 22, "".join(parts)).widened(beyond)
 
 
 def _tick(key: float | str, name: str) -> str:

@@ -1,6 +1,6 @@
 """What is drawn and written of a study: charts, each of panels, each a grid of cells.
 
-Enters: names and cells. Leaves: charts. Filled by `study_layout`; read by what draws charts and writes tables, which
+Enters: names and cells. Leaves: charts. Filled by `layout`; read by what draws charts and writes tables, which
 know nothing of axes and points.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sslkit.studies.significance import mean_and_deviation
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_references import Reference
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.references import Reference
 
 OURS: Final = "this study"  # beside a reference's title
 _LOG_FROM: Final = 2.0  # how much more even numbers must lie on a logarithmic axis than on a plain one to get it

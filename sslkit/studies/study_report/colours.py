@@ -1,6 +1,6 @@
 """The colours of heat maps: equal steps look equal, and a number can be read on each of them, by day and by night.
 
-Enters: a place on the scale. Leaves: sRGB, and CSS of a number of levels. Called by `study_svg` and `study_heat_map`.
+Enters: a place on the scale. Leaves: sRGB, and CSS of a number of levels. Called by `svg` and `heat_map`.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_grids import Chart, Grid, is_geometric, with_means
-from sslkit.studies.study_plan import Plan
-from sslkit.studies.study_references import Reference, Value
-from sslkit.studies.study_values import Measure, cell_of
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.grids import Chart, Grid, is_geometric, with_means
+from sslkit.studies.study_report.plan import Plan
+from sslkit.studies.study_report.references import Reference, Value
+from sslkit.studies.study_report.values import Measure, cell_of
 
 if TYPE_CHECKING:
     from sslkit.studies.study import Study
@@ -77,10 +77,10 @@ def _own_grid(plan: Plan, fixed: Mapping[str, str], measures: Sequence[Measure],
 
 def _cell(plan: Plan, labels: Mapping[str, str], measure: Measure) -> Cell:
     """Return the cell of the one point of the chart that has some labels, with the reference's beside it."""
-    point = next((point for point in plan.points if labels.items() <= point.items()), None)
+    point = plan.point(labels)
     if point is None:
         return Cell(None, measure.percent)
-    cell = cell_of(plan.study, point, measure)
+    cell = cell_of(plan.runs(point), measure)
     if plan.reference is None:
         return cell
     return replace(cell, paper=plan.reference.at(point, measure, first=measure is plan.measures[0]))

@@ -1,6 +1,6 @@
 """A study for other programs and other pages: CSV, JSON, Markdown.
 
-Enters: a study. Leaves: text. Called by `study_report` and `sslkit report`. Labels come from outside: a cell is one
+Enters: a study. Leaves: text. Called by `write` and `sslkit report`. Labels come from outside: a cell is one
 line, and neither starts a formula in a spreadsheet nor another column in Markdown.
 """
 
@@ -12,10 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sslkit.studies.study_charts import notes_of, panels_of
-from sslkit.studies.study_facts import facts_of, problems_of, runs_of
-from sslkit.studies.study_layout import charts_of
-from sslkit.studies.study_tables import Entry, entries, records
+from sslkit.studies.study_report.charts import notes_of, panels_of
+from sslkit.studies.study_report.facts import facts_of, problems_of, runs_of
+from sslkit.studies.study_report.layout import charts_of
+from sslkit.studies.study_report.tables import Entry, entries, records
 from sslkit.studies.tables import escaped, plain_cell
 
 if TYPE_CHECKING:

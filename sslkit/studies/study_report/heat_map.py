@@ -1,6 +1,6 @@
 """A heat map with its numbers, as figure 5 of the SimCLR paper: rows the first axis, columns the second, means apart.
 
-Enters: a grid. Leaves: a panel. Called by `study_charts`.
+Enters: a grid. Leaves: a panel. Called by `charts`.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from sslkit.page import escape
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_colours import LEVELS
-from sslkit.studies.study_grids import Grid
-from sslkit.studies.study_svg import Panel, cut, text, width_of
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.colours import LEVELS
+from sslkit.studies.study_report.grids import Grid
+from sslkit.studies.study_report.svg import Panel, cut, text, width_of
 
 _SIDE: Final = 42.0  # of a cell
 _HIGH: Final = 36.0

@@ -1,7 +1,7 @@
 """Grids of a study as tables: the paper's numbers beside its own, the best in bold where it is significantly best.
 
 Enters: charts, laid out. Leaves: entries, which pages, Markdown and the terminal each write their own way. Called by
-`study_page`, `study_text` and `sslkit report`.
+`page`, `text` and `sslkit report`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from sslkit.page import Html, escape, table
-from sslkit.studies.study_cells import Cell, differs
-from sslkit.studies.study_grids import OURS, Chart, Grid
+from sslkit.studies.study_report.cells import Cell, differs
+from sslkit.studies.study_report.grids import OURS, Chart, Grid
 
 _BESIDE: Final = 5  # measures up to which a reference's numbers get columns of their own; else they stand below
 

@@ -1,6 +1,6 @@
 """Points of a study by two measures, each named, with error bars both ways.
 
-Enters: a grid. Leaves: a panel. Called by `study_charts`.
+Enters: a grid. Leaves: a panel. Called by `charts`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from sslkit.page import escape
 from sslkit.studies.charts import short
-from sslkit.studies.study_axes import HIGH, LEFT, MOST_LABEL, TOP, WIDTH, axis_of, mark, reach, rules, upright
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_grids import Grid
-from sslkit.studies.study_svg import Panel, colour, cut, text, width_of
+from sslkit.studies.study_report.axes import HIGH, LEFT, MOST_LABEL, TOP, WIDTH, axis_of, mark, reach, rules, upright
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.grids import Grid
+from sslkit.studies.study_report.svg import Panel, colour, cut, text, width_of
 
 _Box = tuple[float, float, float, float]  # left, top, right, bottom
 

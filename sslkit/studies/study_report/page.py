@@ -1,6 +1,6 @@
 """The page of a study: what it is, how much of it is in, its charts beside the paper's, and every run.
 
-Enters: a study in any state. Leaves: one HTML file that needs nothing else. Called by `study_report`.
+Enters: a study in any state. Leaves: one HTML file that needs nothing else. Called by `write`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 import sslkit
 from sslkit.page import escape, page, table
-from sslkit.studies import charts, report_facts, study_svg
-from sslkit.studies.study_charts import notes_of, panels_of
-from sslkit.studies.study_facts import facts_of, problems_of, runs_of
-from sslkit.studies.study_grids import Chart
-from sslkit.studies.study_layout import charts_of
-from sslkit.studies.study_svg import inline
-from sslkit.studies.study_tables import html_table, records
+from sslkit.studies import charts, report_facts
+from sslkit.studies.study_report import svg
+from sslkit.studies.study_report.charts import notes_of, panels_of
+from sslkit.studies.study_report.facts import facts_of, problems_of, runs_of
+from sslkit.studies.study_report.grids import Chart
+from sslkit.studies.study_report.layout import charts_of
+from sslkit.studies.study_report.svg import inline
+from sslkit.studies.study_report.tables import html_table, records
 
 if TYPE_CHECKING:
     from sslkit.studies.study import Study
@@ -27,9 +28,10 @@ summary { cursor: pointer; color: var(--accent); }
 .numbers td, .numbers th, .runs td, .runs th { white-space: nowrap; padding-right: 1.2rem; }
 .notes p { margin: 0.2rem 0; font-size: 0.85rem; max-width: 60rem; }
 """
-_ALL_STYLES: Final = _STYLE + charts.STYLE + report_facts.STYLE + study_svg.STYLE
+_ALL_STYLES: Final = _STYLE + charts.STYLE + report_facts.STYLE + svg.STYLE
 
 _MOST_RUNS: Final = 2000  # of the table; more are in results.jsonl
+_FEW_RUNS: Final = 30  # are shown at once
 
 
 def study_page(study: Study) -> str:
@@ -48,7 +50,9 @@ def study_page(study: Study) -> str:
     for chart in charts_of(study):
         body += _section(chart)
     head, rows = runs_of(study)
-    body += ["<h2>Runs</h2>", f'<div class="runs">{table(rows[:_MOST_RUNS], head)}</div>']
+    shown = f'<div class="runs">{table(rows[:_MOST_RUNS], head)}</div>'
+    is_open = " open" if len(rows) <= _FEW_RUNS else ""
+    body += ["<h2>Runs</h2>", f"<details{is_open}><summary>All {len(rows):,} of them</summary>{shown}</details>"]
     if len(rows) > _MOST_RUNS:
         body.append(f'<p class="quiet">The first {_MOST_RUNS:,} of {len(rows):,}; all are in results.jsonl.</p>')
     body.append(f"<footer>sslkit {escape(sslkit.__version__)}. This page needs no other file and no network.</footer>")

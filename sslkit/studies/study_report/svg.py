@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from sslkit.page import escape, page
 from sslkit.studies import charts
-from sslkit.studies.study_colours import BY_DAY, BY_NIGHT, levels
+from sslkit.studies.study_report.colours import BY_DAY, BY_NIGHT, levels
 from sslkit.text import one_line
 
 _FONT: Final = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Liberation Sans", sans-serif'
@@ -58,6 +58,17 @@ class Panel:
     width: float
     height: float
     body: str
+
+    def widened(self, left: float) -> Panel:
+        """Return the panel with more room on its left.
+
+        Args:
+            left: SVG units.
+        """
+        if not left:
+            return self
+        body = f'<g transform="translate({left:.1f} 0)">{self.body}</g>'
+        return replace(self, width=self.width + left, body=body)
 
 
 def inline(panel: Panel) -> str:

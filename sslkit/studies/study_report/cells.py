@@ -1,7 +1,7 @@
 """One number of a study: its value, how sure it is, why it is missing, and whether it differs from another.
 
-Enters: values of seeds, intervals. Leaves: cells, and verdicts about two of them. Called by `study_values`, which reads
-them from runs, by `study_references`, which reads the paper's, and by all that draws or writes them.
+Enters: values of seeds, intervals. Leaves: cells, and verdicts about two of them. Called by `values`, which reads
+them from runs, by `references`, which reads the paper's, and by all that draws or writes them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a study is, at a glance: how much of it is in, what failed, where and how long it ran, and every run of it.
 
-Enters: a study. Leaves: texts. Called by `study_page` and `study_text`.
+Enters: a study. Leaves: texts. Called by `page` and `text`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sslkit.studies.significance import mean_and_deviation
-from sslkit.studies.study_cells import Cell
-from sslkit.studies.study_values import measures_of, values_of
+from sslkit.studies.study_report.cells import Cell
+from sslkit.studies.study_report.values import measures_of, values_of
 from sslkit.text import duration, one_line
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _joined(environments: Iterable[Mapping[str, Any]], *keys: str) -> str:
     return _few(text for text in dict.fromkeys(told) if text)
 
 
-def _few(texts: Iterable[str], most: int = 12, joint: str = ", ") -> str:
+def _few(texts: Iterable[str], most: int = 8, joint: str = ", ") -> str:
     found = [one_line(text, 80) for text in texts]
     more = f" and {len(found) - most} more" if len(found) > most else ""
     return joint.join(found[:most]) + more

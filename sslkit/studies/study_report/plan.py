@@ -1,6 +1,6 @@
 """What a chart of a study asks for: its kind, its points and measures, and which axis goes where.
 
-Enters: a study, and one `[[sweep.report]]` table. Leaves: a plan. Called by `study_layout`, which makes grids of it.
+Enters: a study, and one `[[sweep.report]]` table. Leaves: a plan. Called by `layout`, which makes grids of it.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sslkit.studies.study_references import number_of, reference_of, same_label
-from sslkit.studies.study_values import measures_of
+from sslkit.studies.study_report.references import number_of, reference_of, same_label
+from sslkit.studies.study_report.values import measures_of
 from sslkit.text import one_line
 
 if TYPE_CHECKING:
-    from sslkit.studies.study import Axis, Study
+    from sslkit.studies.study import Axis, Record, Study
 
 _KINDS: Final = ("heat_map", "bars", "lines", "scatter", "table")
 _MOST_LETTERS: Final = 100  # of a label
@@ -31,7 +31,7 @@ class Plan:
         kind: "heat_map", "bars", "lines", "scatter" or "table".
         measures: What is read from each run.
         reference: Numbers to see it beside, or None.
-        points: Labels of the points that take part, by axis.
+        points: Labels of the points that take part, by axis, each once for all its seeds.
         across: The axis of the columns, or None.
         down: The axes of the rows.
         by_measure: The columns are measures, and each point is a row.
@@ -44,7 +44,13 @@ class Plan:
         self.measures = measures_of(study, table)
         self.reference = reference_of(study, table, self.measures)
         self.rename = {str(key): one_line(text) for key, text in (table.get("rename") or {}).items()}
-        self.points = [labels for point in study.points if self._takes_part(labels := dict(point["labels"]))]
+        records = {record.id: record for record in study.records}
+        self._runs: dict[tuple[str, ...], list[Record | None]] = {}
+        for point in study.points:
+            if self._takes_part(point["labels"]):
+                labels = tuple(point["labels"][axis] for axis in self.axes)
+                self._runs.setdefault(labels, []).append(records.get(point["id"]))
+        self.points = [dict(zip(self.axes, labels, strict=True)) for labels in self._runs]
         kind = str(table.get("chart") or self._suited())
         self.kind = kind if kind in _KINDS and (kind != "scatter" or len(self.measures) > 1) else "table"
         if self.kind == "scatter":
@@ -104,6 +110,24 @@ class Plan:
             placed = [across] if across else []
             named = next((name for name in open_axes if name != across and self._is_open(name, placed)), None)
         return across, (named,) if named else ()
+
+    def point(self, labels: Mapping[str, str]) -> Mapping[str, str] | None:
+        """Return all labels of the one point that has some, None if there is none.
+
+        Args:
+            labels: Axis name to label; axes may be left out that are in step with others.
+        """
+        if len(labels) == len(self.axes):
+            return labels if tuple(labels[axis] for axis in self.axes) in self._runs else None
+        return next((point for point in self.points if labels.items() <= point.items()), None)
+
+    def runs(self, point: Mapping[str, str]) -> Sequence[Record | None]:
+        """Return what came of each planned run of a point, None of those that have not ended.
+
+        Args:
+            point: All its labels.
+        """
+        return self._runs[tuple(point[axis] for axis in self.axes)]
 
     def free_axes(self) -> list[str]:
         """Return the axes that must make panels: those of which the placed ones leave more than one label."""
