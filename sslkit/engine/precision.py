@@ -14,8 +14,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     """Return the context in which a forward pass of this precision runs.
 
     Args:
-        precision: `float32`, or `bf16`: products in bfloat16, sums and weights in float32. There is no fp16:
-            its loss scaler has to wait for the device in every step.
+        precision: `float32`, where torch lets convolutions on CUDA round what they multiply to TF32; or `bf16`:
+            products in bfloat16, sums and weights in float32. There is no fp16: its loss scaler has to wait for the
+            device in every step.
         device: Where the pass runs.
     """
     if precision == "float32":
