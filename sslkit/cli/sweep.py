@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -139,7 +138,9 @@ def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: arg
         needs = "unknown" if cost.seconds is None else span(cost.seconds)
         sys.stdout.write(safe_text(f"{point.number:5}  {needs:>12}  {point.title}\n"))
         sys.stdout.flush()
-    sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done\n")
+    failed = sum(point.id in known and known[point.id].failed for point in points)
+    told = f", {failed} failed" if failed else ""
+    sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done{told}\n")
     if costs:
         sys.stdout.write(safe_text(f"to do: {total(costs).describe()}\n"))
     return 0
@@ -151,22 +152,30 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
     from sslkit.launch.sweep import run_jobs
 
     places = slots(arguments.device, cuda_devices(), nproc=arguments.nproc, jobs=arguments.jobs)
-    runs = Runs(sweep, folder, _flags(arguments), _commit())
+    runs = Runs(sweep, folder, _flags(arguments), may_lack_data=arguments.skip_absent)
     left = runs.left(points, retry_failed=arguments.retry_failed)
+    failed = runs.failed(points)
     progress = _Progress(len(points), len(points) - len(left))
-    _say(f"{folder}: {len(points)} runs, {len(points) - len(left)} of them done")
+    again = f" ({failed} failed: --retry-failed runs them once more)" if failed and not arguments.retry_failed else ""
+    _say(f"{folder}: {len(points)} runs, {len(points) - len(left)} of them done{again}")
     code = 0
-    for ending in run_jobs(runs.jobs(left), places, retries=arguments.retries, is_done=runs.is_done):
+
+    def is_mistake(ending: Ending) -> bool:
+        return ending.code == EXIT_MISTAKE and not got_anywhere(ending.job)
+
+    for ending in run_jobs(
+        runs.jobs(left), places, retries=arguments.retries, is_done=runs.is_done, is_last=is_mistake
+    ):
         point = runs.point(ending.job)
-        progress.ended(ending.job.name if point is None else point.title, ending, runs.note(ending))
-        failed = ending.code in (EXIT_CRASH, EXIT_MISTAKE)
-        code = max(code, EXIT_CRASH if failed else ending.code)
-        if ending.code == EXIT_MISTAKE and not got_anywhere(ending.job):
+        record = None if is_mistake(ending) else runs.note(ending)
+        progress.ended(ending.job.name if point is None else point.title, ending, record)
+        if is_mistake(ending):
             _say("no other run is begun, for the mistake may be in all of them; mend it and run the same command again")
             code = EXIT_MISTAKE
-            break
+        elif ending.code not in (0, EXIT_CRASH, EXIT_MISTAKE):
+            code = max(code, ending.code)
     _report(folder)
-    return code
+    return code or (EXIT_CRASH if runs.failed(points) else 0)
 
 
 def _report(folder: Path) -> None:
@@ -185,20 +194,6 @@ def _flags(arguments: argparse.Namespace) -> list[str]:
     given = [(name, getattr(arguments, name)) for name in _WHERE_AND_HOW]
     words = [word for name, value in given if value is not None for word in (f"--{name.replace('_', '-')}", str(value))]
     return [*words, *(f"--{name.replace('_', '-')}" for name in _SWITCHES if getattr(arguments, name))]
-
-
-def _commit() -> str:
-    """Return the commit of the checkout that sslkit is installed from; empty if it is from none."""
-    import sslkit
-
-    root = Path(sslkit.__file__).parent.parent
-    if not (root / ".git").exists():
-        return ""
-    try:
-        asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10"]
-        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
 
 
 def _submit(sweep: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
@@ -230,8 +225,10 @@ class _Progress:
         """Say it; of a pretraining that several runs share only a failure."""
         from sslkit.text import duration
 
-        if ending.code != 0:
-            what = "stopped" if record is None else f"failed: {ending.reason} (see {ending.job.output})"
+        if ending.code in (EXIT_CRASH, EXIT_MISTAKE):
+            what = f"failed: {ending.reason} (see {ending.job.output})"
+        elif ending.code != 0:
+            what = "stopped"
         elif record is None:
             return
         else:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -108,6 +109,7 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
         "threads": torch.get_num_threads(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "compiled_views": compiled_views,
+        "commit": _commit(),
         "command": sys.argv,
     }
     before = read_json(path)
@@ -116,6 +118,18 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
         changes = (f"{key.replace('_', ' ')} {now[key]}, was {before.get(key)}" for key in moved)
         logger.warning("going on with %s: the last bits may differ", "; ".join(changes))
     write_json(path, now)
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that sslkit is in, None if it is in none."""
+    root = Path(sslkit.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    asked = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    try:
+        return subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False).stdout.strip() or None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
 
 
 def _device_name(device: torch.device) -> str:

@@ -19,6 +19,7 @@ from sslkit.studies.study import (
     add_record,
     point_name,
     point_recipe,
+    read_point,
     read_records,
     record_of,
     write_once,
@@ -33,22 +34,36 @@ class Runs:
         sweep: What it consists of.
         folder: Of the study; its plan is written there.
         flags: Of `sslkit run`, for every run.
-        commit: Of sslkit's checkout, for the records.
+        may_lack_data: A run is finished even if evaluations were skipped because their data was not there.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, flags: Sequence[str], commit: str) -> None:
+    def __init__(self, sweep: Sweep, folder: Path, flags: Sequence[str], *, may_lack_data: bool = False) -> None:
         write_plan(folder, sweep)
         self._folder = folder
         self._flags = tuple(flags)
-        self._commit = commit
+        self._may_lack_data = may_lack_data
+        self._tried_again: set[str] = set()
         self._shared = shared_pretrainings(sweep)
         self._points: dict[str, Point] = {}  # by the names of their jobs
 
     def left(self, points: Iterable[Point], *, retry_failed: bool) -> list[Point]:
         """Return the points whose runs are still to be done; notes those that have finished without a record."""
         known = read_records(self._folder)
-        wanted = (point for point in points if point.id not in known or (retry_failed and _failed(known[point.id])))
+        if retry_failed:
+            self._tried_again = {id for id, record in known.items() if record.failed}
+        wanted = [point for point in points if not self._is_known(known.get(point.id))]
         return [point for point in wanted if self._note_finished(point) is None]
+
+    def failed(self, points: Iterable[Point]) -> int:
+        """Return how many points have failed."""
+        known = read_records(self._folder)
+        return sum(point.id in known and known[point.id].failed for point in points)
+
+    def _is_known(self, record: Record | None) -> bool:
+        """Tell whether a record says that nothing is left to be done."""
+        if record is None or (record.failed and record.id in self._tried_again):
+            return False
+        return self._may_lack_data or not record.skipped
 
     def jobs(self, points: Iterable[Point]) -> list[Job]:
         """Return the jobs of points, each after the pretraining that it shares with others, if it does."""
@@ -58,7 +73,7 @@ class Runs:
             self._points[name] = point
             needs, words = "", ["run", str(recipe)]
             pretrained = self._pretrained(point)
-            if pretrained is not None:
+            if pretrained is not None and not (self._folder / "runs" / name / "checkpoints").exists():
                 words = ["evaluate", str(pretrained), str(recipe)]
                 if not _has_finished(pretrained):
                     needs = f"pretraining.{point.pretraining}"
@@ -73,7 +88,9 @@ class Runs:
     def is_done(self, job: Job) -> bool:
         """Tell whether somebody else has done a job."""
         point = self.point(job)
-        return _has_finished(job.folder) if point is None else self._note_finished(point) is not None
+        if point is None:
+            return _has_finished(job.folder)
+        return self._is_known(read_records(self._folder).get(point.id)) or self._note_finished(point) is not None
 
     def note(self, ending: Ending) -> Record | None:
         """Note what came of a job; nothing for a pretraining that several share, or a run that was stopped."""
@@ -88,11 +105,13 @@ class Runs:
         return record
 
     def _note_finished(self, point: Point) -> Record | None:
-        record = record_of(point, self._folder / "runs" / point_name(point), self._pretrained(point), self._commit)
-        if record is not None:
-            known = read_records(self._folder).get(point.id)
-            if known is None or _failed(known):
-                add_record(self._folder, record)
+        run = self._folder / "runs" / point_name(point)
+        record = record_of(point, run, None if (run / "checkpoints").exists() else self._pretrained(point))
+        if record is None or not self._is_known(record):
+            return None
+        known = read_records(self._folder).get(point.id)
+        if known is None or known.failed or known.skipped != record.skipped:
+            add_record(self._folder, record)
         return record
 
     def _pretrained(self, point: Point) -> Path | None:
@@ -100,7 +119,8 @@ class Runs:
 
     def _pretraining(self, name: str, point: Point, folder: Path) -> Job:
         recipe = self._folder / "points" / f"{name}.toml"
-        write_once(recipe, {key: value for key, value in point.tree.items() if key not in ("evaluate", "export")})
+        tree = read_point(self._folder, point)
+        write_once(recipe, {key: value for key, value in tree.items() if key != "evaluate"})
         return self._job(name, ["run", str(recipe)], folder)
 
     def _job(self, name: str, words: Sequence[str], folder: Path, needs: str = "") -> Job:
@@ -145,10 +165,6 @@ def slots(device: str, devices: int, *, nproc: int = 1, jobs: int | None = None)
 def got_anywhere(job: Job) -> bool:
     """Tell whether a run failed on its own account, and not by a mistake that all others will share."""
     return (job.folder / "metrics.jsonl").exists() or any(job.folder.glob("evaluate/*"))
-
-
-def _failed(record: Record) -> bool:
-    return record.status == "failed"
 
 
 def _has_finished(run: Path) -> bool:

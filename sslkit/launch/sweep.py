@@ -118,22 +118,26 @@ def run_jobs(
     *,
     retries: int = 0,
     is_done: Callable[[Job], bool],
+    is_last: Callable[[Ending], bool] = lambda ending: False,
 ) -> Iterator[Ending]:
     """Run jobs, the first ones first, and yield how each ended.
 
     A job whose folder another sweep has taken is left to it, and looked at again at the end. After a stop signal no
-    job is started, and those that run stop in good order. Closing the iterator kills what runs.
+    job is started, and those that run stop in good order; if none does, the first of the others is yielded as stopped.
+    Closing the iterator kills what runs.
 
     Args:
         jobs: In the order in which to start them.
         slots: How many at a time, and where.
         retries: How often to start a run again after a crash.
         is_done: Whether a job needs no start, because another sweep has done it.
+        is_last: Whether a job ended so that no other one is to be started; those that run come to their ends.
     """
-    waiting, failed = list(jobs), dict[str, str]()
+    waiting, failed, stopped = list(jobs), dict[str, str](), set[str]()
     open_needs = {job.name for job in jobs}
     crashes = dict.fromkeys((job.name for job in jobs), 0)
     free, running = list(slots), list[_Running]()
+    dropped = list[Job]()
     look_at = 0.0
     with StopSignals() as signals, ExitStack() as held:
         held.callback(_end, running)
@@ -151,16 +155,24 @@ def run_jobs(
                     waiting.insert(0, ending.job)
                     continue
                 open_needs.discard(ending.job.name)
-                if ending.code not in (0, STOPPED):
+                if ending.code == STOPPED:
+                    stopped.add(ending.job.name)
+                elif ending.code != 0:
                     failed[ending.job.name] = ending.reason
+                if is_last(ending):
+                    waiting.clear()
                 yield ending
             if signals.received:
+                dropped += waiting
                 waiting.clear()
             if free and waiting and time.monotonic() >= look_at:
                 for job in list(waiting):
                     if job.needs in failed:
                         waiting.remove(job)
                         yield Ending(job, CRASH, f"its pretraining failed: {failed[job.needs]}", 0.0)
+                    elif job.needs in stopped:
+                        waiting.remove(job)
+                        yield Ending(job, STOPPED, "", 0.0)
                     elif job.needs not in open_needs and free and (claim := _claim(job)) is not None:
                         waiting.remove(job)
                         if is_done(job):
@@ -171,6 +183,8 @@ def run_jobs(
                         running.append(_Running(job, free.pop(0), signals, claim))
                 look_at = time.monotonic() + _LOOK_AGAIN
             time.sleep(POLL_SECONDS)
+        if dropped and not stopped:
+            yield Ending(dropped[0], STOPPED, "", 0.0)
 
 
 def _end(running: Sequence[_Running]) -> None:

@@ -22,6 +22,7 @@ SEED: Final = "seed"
 """The axis of repetitions."""
 
 _POINT: Final = {"label", "set", "value"}
+_NOT_SET: Final = ("extends", "schema", "sweep", "derived")
 
 
 @dataclass(frozen=True)
@@ -89,12 +90,14 @@ def _axis(document: Document, key: str, path: tuple[str, ...], name: str, values
     if any(isinstance(value, dict) and "set" in value for value in values):
         if not all(_is_point(value) for value in values):
             raise RecipeError(f"{where}: each point is a table of label, set and perhaps value, and nothing else")
+        if foreign := next((name for value in values for name in value["set"] if name in _NOT_SET), None):
+            raise RecipeError(f"{where}: a point cannot set {foreign}; only the recipe itself has it")
         labels, pieces = [value["label"] for value in values], [value["set"] for value in values]
-        numbers = [_number(value.get("value", value["label"])) for value in values]
+        numbers = [number_of(value.get("value", value["label"])) for value in values]
         key = ""
     else:
         labels, pieces = [label_of(value) for value in values], [{key: value} for value in values]
-        numbers = [_number(value) for value in values]
+        numbers = [number_of(value) for value in values]
     if twice := next((label for label in labels if labels.count(label) > 1), None):
         raise RecipeError(f"{where}: {one_line(twice)} stands there twice")
     places = tuple(document.where((*place, number)) for number in range(len(values)))
@@ -119,8 +122,12 @@ def label_of(value: Any) -> str:
     return value if isinstance(value, str) and value else json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _number(value: Any) -> float | None:
-    """Return a value as a number; a label such as "1/8" or "0.5" is one too."""
+def number_of(value: Any) -> float | None:
+    """Return a value as a number; a label such as "1/8" or "0.5" is one too. None if it is none.
+
+    Args:
+        value: Of an axis, or its label.
+    """
     try:
         if isinstance(value, str):
             above, _, below = value.partition("/")

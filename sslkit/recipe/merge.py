@@ -51,6 +51,7 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
         raise RecipeError(f"{path}: extends itself: {chain}")
     if len(above) >= _MAX_CHAIN:
         raise RecipeError(f"{path}: extends more than {_MAX_CHAIN} files, one after the other")
+    _undot_axes(document)
     _make_paths_absolute(document.tree, resolved.parent)
     if "extends" not in document.tree:
         return document
@@ -63,20 +64,18 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
     return _merged(_load_chain(base_path, (*above, resolved)), document)
 
 
-def merged(document: Document, piece: dict[str, Any], place: str, folder: Path) -> Document:
+def merged(document: Document, piece: dict[str, Any], place: str) -> Document:
     """Return a document with a piece of recipe merged onto it, as that of a file that extends it would be.
 
     Args:
         document: Stays as it is.
         piece: Tables and values; a key with dots, such as "pretrain.batch_size", is the same as tables in tables.
         place: What to call the place of its keys.
-        folder: What its paths are relative to.
 
     Raises:
         RecipeError: It reaches for a place in a list that the list has not.
     """
     tree = nested(piece)
-    _make_paths_absolute(tree, folder)
     places = dict.fromkeys(_paths(tree), place)
     return _merged(document, Document(tree, places, document.source))
 
@@ -92,6 +91,20 @@ def nested(piece: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def _undot_axes(document: Document) -> None:
+    """Write the axes of a study without dots in their keys: both ways to write one are the same axis."""
+    sweep = document.tree.get("sweep")
+    if not isinstance(sweep, dict) or not isinstance(sweep.get("axes"), dict):
+        return
+    sweep["axes"] = nested(sweep["axes"])
+    document.places = {_undotted(path): place for path, place in document.places.items()}
+
+
+def _undotted(path: KeyPath) -> KeyPath:
+    is_axis = path[:2] == ("sweep", "axes") and len(path) > 2
+    return (*path[:2], *str(path[2]).split("."), *path[3:]) if is_axis else path
+
+
 def _paths(tree: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     for key, value in tree.items() if isinstance(tree, dict) else ():
         yield (*path, key)
@@ -102,12 +115,36 @@ def _make_paths_absolute(tree: dict[str, Any], folder: Path) -> None:
     """Make what is relative to this file absolute, so that it still means the same in another file."""
     pretrain = tree.get("pretrain")
     for table in (tree, pretrain if isinstance(pretrain, dict) else {}):
-        if isinstance(table.get("weights"), str) and not names_no_path(table["weights"]):
-            table["weights"] = str(_absolute(folder, table["weights"]))
+        if isinstance(table.get("weights"), str):
+            table["weights"] = _weights_path(folder, table["weights"])
     if isinstance(tree.get("plugins"), list):
         tree["plugins"] = [
             str(_absolute(folder, plugin)) if isinstance(plugin, str) else plugin for plugin in tree["plugins"]
         ]
+    if isinstance(tree.get("sweep"), dict):
+        _make_sweep_absolute(tree["sweep"], folder)
+
+
+def _make_sweep_absolute(sweep: dict[str, Any], folder: Path) -> None:
+    """Make the paths of a study absolute: of the numbers beside its charts, and in what its axes change."""
+    charts = sweep.get("report")
+    for chart in charts if isinstance(charts, list) else ():
+        if isinstance(chart, dict) and isinstance(chart.get("reference"), str):
+            chart["reference"] = str(_absolute(folder, chart["reference"]))
+    axes = sweep["axes"] if isinstance(sweep.get("axes"), dict) else {}
+    pretrain = axes.get("pretrain")
+    for table in (axes, pretrain if isinstance(pretrain, dict) else {}):
+        if isinstance(table.get("weights"), list):
+            table["weights"] = [_weights_path(folder, weights) for weights in table["weights"]]
+    for points in axes.values():
+        for point in points if isinstance(points, list) else ():
+            if isinstance(point, dict) and isinstance(point.get("set"), dict):
+                point["set"] = nested(point["set"])
+                _make_paths_absolute(point["set"], folder)
+
+
+def _weights_path(folder: Path, weights: Any) -> Any:
+    return str(_absolute(folder, weights)) if isinstance(weights, str) and not names_no_path(weights) else weights
 
 
 def names_no_path(weights: str) -> bool:

@@ -12,16 +12,17 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from sslkit.errors import RecipeError
 from sslkit.recipe.axes import SEED, Axis, checked_chart, read_axes, read_reference
-from sslkit.recipe.merge import load_document, merged, names_no_path
+from sslkit.recipe.merge import RANDOM, load_document, merged, names_no_path
 from sslkit.recipe.plan import Recipe
-from sslkit.recipe.read import Document
+from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.resolve import resolve
-from sslkit.recipe.schema import RecipeKeys, SweepKeys
+from sslkit.recipe.schema import ChartKeys, MeasureKeys, SweepKeys
 from sslkit.recipe.write import resolved_tree
 from sslkit.registry.options import validate
 from sslkit.text import one_line
@@ -94,17 +95,67 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     document = load_document(Path(path), overrides)
     if "sweep" not in document.tree:
         raise RecipeError(f"{one_line(path)}: has no [sweep] table; sslkit run {one_line(path)} runs it")
-    keys, problems = validate(RecipeKeys, document.tree)
-    if not isinstance(keys, RecipeKeys) or keys.sweep is None:
-        raise RecipeError([f"{document.where(p.key)} {'.'.join(map(str, p.key))}: {p.reason}" for p in problems])
+    keys, problems = validate(SweepKeys, _table(document))
+    if not isinstance(keys, SweepKeys):
+        raise RecipeError([_told(document, ("sweep", *problem.key), problem.reason) for problem in problems])
     axes = read_axes(document)
-    seeds = tuple(int(value or 0) for axis in axes if axis.key == SEED for value in axis.values) or (keys.seed,)
+    seeds = next((tuple(piece[SEED] for piece in axis.pieces) for axis in axes if axis.key == SEED), None)
     axes = [axis for axis in axes if axis.key != SEED]
-    points = _points(document, Path(path), overrides, keys.sweep, axes, seeds)
-    charts = tuple(checked_chart(chart, axes, document, number) for number, chart in enumerate(keys.sweep.report))
-    named = {chart["reference"] for chart in charts if chart["reference"]}
-    references = {name: read_reference(Path(path).parent / name, axes) for name in sorted(named)}
-    return Sweep(keys.name, keys.description, tuple(axes), seeds, points, charts, references)
+    points = _points(document, Path(path), overrides, keys, axes, seeds)
+    charts, references = [], {}
+    for number, table in enumerate(keys.report):
+        _require_measured(table, points, document, number)
+        chart = checked_chart(table, axes, document, number)
+        charts.append(chart)
+        if chart["reference"]:
+            file = Path(chart["reference"])
+            chart["reference"] = "/".join(file.parts[-2:])  # the same wherever the study lies
+            references[chart["reference"]] = read_reference(file, axes)
+    first = points[0].recipe
+    used = dict.fromkeys(point.recipe.seed for point in points)
+    return Sweep(first.name, first.description, tuple(axes), tuple(used), points, tuple(charts), references)
+
+
+def _table(document: Document) -> dict[str, Any]:
+    sweep = document.tree["sweep"]
+    if not isinstance(sweep, dict):
+        raise RecipeError(_told(document, ("sweep",), "should be a table"))
+    return sweep
+
+
+def _told(document: Document, path: KeyPath, reason: str) -> str:
+    return one_line(f"{document.where(path)} {'.'.join(map(str, path))}: {reason}", 1000)
+
+
+def _require_measured(keys: ChartKeys, points: Sequence[Point], document: Document, number: int) -> None:
+    """Refuse now a measure that would be missing in every run when all have been run."""
+    for place, measure in enumerate(keys.measures):
+        if measure.pretraining is None and not any(_measures(point.recipe, measure) for point in points):
+            path = ("sweep", "report", number, "measures", place)
+            tables = dict.fromkeys(
+                f"evaluate.{index} {plan.evaluation.component.name} on {', '.join(plan.features)}"
+                for point in points
+                for index, plan in enumerate(point.recipe.evaluate)
+            )
+            which = "evaluation" if measure.evaluation is None else measure.evaluation
+            wanted = f"{which} on {measure.features}, {measure.weights} weights"
+            there = "; ".join(tables) or "none"
+            raise RecipeError(_told(document, path, f"no run measures {wanted}; there is {there}"))
+
+
+def _measures(recipe: Recipe, measure: MeasureKeys) -> bool:
+    """Tell whether a recipe has an evaluation that yields a measure."""
+    for index, plan in enumerate(recipe.evaluate):
+        if measure.evaluation not in (None, index, plan.evaluation.component.name):
+            continue
+        own = RANDOM if recipe.weights == RANDOM else "pretrained"
+        if measure.features == "pixels":
+            found = "pixels" in (*plan.baselines, *plan.features)
+        else:
+            found = measure.features in plan.features and measure.weights in (own, *plan.baselines)
+        if found:
+            return True
+    return False
 
 
 def _points(
@@ -113,33 +164,34 @@ def _points(
     overrides: Sequence[str],
     keys: SweepKeys,
     axes: Sequence[Axis],
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
 ) -> tuple[Point, ...]:
+    """Return every run that the axes ask for; without an axis of seeds each has the seed of its recipe."""
     lengths = [len(axis.labels) for axis in axes]
     where = document.where(("sweep",))
     if keys.combine == "zip" and len(set(lengths)) > 1:
         counted = ", ".join(f"{axis.name} has {length}" for axis, length in zip(axes, lengths, strict=True))
         raise RecipeError(f"{where} sweep.combine: zip needs as many values on every axis; {counted}")
-    if math.prod(lengths) * len(seeds) > _MAX_POINTS:
-        raise RecipeError(f"{where} sweep.axes: are {math.prod(lengths) * len(seeds):,} runs; {_MAX_POINTS:,} at most")
-    steps = (
-        zip(*map(range, lengths), strict=True)
-        if keys.combine == "zip" and axes
-        else itertools.product(*map(range, lengths))
-    )
-    chosen = list(steps)
+    in_step = keys.combine == "zip" and bool(axes)
+    amount = (lengths[0] if in_step else math.prod(lengths)) * len(seeds or [0])
+    if amount > _MAX_POINTS:
+        raise RecipeError(f"{where} sweep.axes: are {amount:,} runs; {_MAX_POINTS:,} at most")
+    ranges = list(map(range, lengths))
+    chosen = list(zip(*ranges, strict=True) if in_step else itertools.product(*ranges))
     base = Document(
         {key: value for key, value in document.tree.items() if key != "sweep"}, document.places, document.source
     )
     problems: dict[str, None] = {}
     points: list[Point] = []
-    for number, (seed, indices) in enumerate(itertools.product(seeds, chosen), 1):
+    own_or_given: Sequence[int | None] = seeds or [None]
+    for number, (seed, indices) in enumerate(itertools.product(own_or_given, chosen), 1):
         labels = {axis.name: axis.labels[index] for axis, index in zip(axes, indices, strict=True)}
         try:
             changed = base
             for axis, index in zip(axes, indices, strict=True):
-                changed = merged(changed, axis.pieces[index], axis.places[index], path.resolve().parent)
-            changed = merged(changed, {SEED: seed}, where, path.parent)
+                changed = merged(changed, axis.pieces[index], axis.places[index])
+            if seed is not None:
+                changed = merged(changed, {SEED: seed}, where)
             recipe = resolve(changed, path, overrides)
         except RecipeError as error:
             problems |= dict.fromkeys(error.problems)
@@ -160,27 +212,34 @@ def _require_distinct(points: Sequence[Point], where: str) -> None:
 
 
 def _identities(recipe: Recipe) -> tuple[str, str]:
-    """Return the hashes of a recipe and of its pretraining: of all that matters to the results, wherever data lies."""
-    tree = resolved_tree(recipe)
+    """Return the hashes of a recipe and of its pretraining: of all that matters to the results.
+
+    Of weights and plugin files it is what they hold that counts, and not where they lie; nor where --data-root is.
+    """
+    tree: dict[str, Any] = json.loads(json.dumps(resolved_tree(recipe), default=str))
     files = [hashlib.sha256(plugin.read_bytes()).hexdigest() for plugin in recipe.plugins]
     whole = {key: value for key, value in tree.items() if key not in _NO_MATTER} | {"files": files}
-    if not names_no_path(str(whole.get("weights", ""))):
-        whole["weights"] = Path(str(whole["weights"])).parts[-2:] if whole.get("weights") else None
+    for table in (whole, whole.get("pretrain", {})):
+        if "weights" in table:
+            table["weights"] = _contents(table["weights"])
+    whole.setdefault("weights", None)
     own = {key: whole.get(key) for key in (SEED, "pretrain", "files")}
+    if "export" in whole:
+        own["export"] = whole["export"]  # done by the run that pretrains
     return _hash(whole), _hash(own) if recipe.pretrain is not None else ""
 
 
+@cache
+def _contents(weights: str) -> str:
+    """Return a digest of weights; their name, if they are none that lie here yet."""
+    path = Path(weights)
+    if path.is_dir() and (card := path / "backbone.json").is_file():
+        path = card  # holds the digest of the weights beside it
+    if not names_no_path(weights) and path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    return weights
+
+
 def _hash(value: Any) -> str:
-    text = json.dumps(_without_places(value), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:_ID_LENGTH]
-
-
-def _without_places(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: {name: item for name, item in below.items() if name != "folder"}
-            if key == "data" and isinstance(below, dict)
-            else _without_places(below)
-            for key, below in value.items()
-        }
-    return [_without_places(item) for item in value] if isinstance(value, list | tuple) else value
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:_ID_LENGTH]

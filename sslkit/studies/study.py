@@ -7,9 +7,11 @@ Called by `sslkit sweep` and `sslkit report`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,7 +28,7 @@ _PLAN: Final = "study.json"
 _RESULTS: Final = "results.jsonl"
 _FORMAT: Final = 1
 _NO_METRIC: Final = ("step", "epoch", "learning_rate", "data_wait")
-_KEPT: Final = ("sslkit", "torch", "device", "device_name", "cpu", "threads", "processes")
+_KEPT: Final = ("sslkit", "torch", "device", "device_name", "cpu", "threads", "processes", "plugins", "commit")
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,9 @@ class Record:
         results: Rows as in `summary.json`.
         pretraining: `parameters` of the backbone, and metrics of the pretraining, each the mean over the measured steps
             in the last tenth of it.
+        skipped: Evaluations that were left out because their data was not there.
         environment: What it ran with and on.
+        shared: Of a pretraining that it shares with others: its `id`, and the `seconds` that it took.
     """
 
     id: str
@@ -56,7 +60,14 @@ class Record:
     finished: str = ""
     results: tuple[Mapping[str, Any], ...] = ()
     pretraining: Mapping[str, float] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
     environment: Mapping[str, Any] = field(default_factory=dict)
+    shared: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run has ended without results."""
+        return self.status == "failed"
 
 
 @dataclass(frozen=True)
@@ -142,13 +153,12 @@ def write_plan(folder: Path, sweep: Sweep) -> None:
         sweep: As it was read.
 
     Raises:
-        RunError: The folder is that of a run.
+        RunError: The folder holds runs that are no study's, or another study.
     """
-    if (folder / "resolved.toml").exists():
-        raise RunError(f"{folder}: holds a run and no study; name another folder with --into")
+    _require_free(folder, sweep.name)
     (folder / "points").mkdir(parents=True, exist_ok=True)
     for point in sweep.points:
-        write_once(point_recipe(folder, point), point.tree)
+        write_once(point_recipe(folder, point), point.tree | _kept_plugins(folder, point))
     axes = [{key: value for key, value in asdict(axis).items() if key in _AXIS} for axis in sweep.axes]
     plan = {
         "schema": _FORMAT,
@@ -164,6 +174,34 @@ def write_plan(folder: Path, sweep: Sweep) -> None:
 
 
 _AXIS: Final = ("name", "key", "labels", "values")
+
+
+def _require_free(folder: Path, name: str) -> None:
+    plan = read_json(folder / _PLAN)
+    if plan is not None and plan.get("name") != name:
+        raise RunError(
+            f"{folder}: holds the study {one_line(plan.get('name'))}, not {name}; name another folder with --into"
+        )
+    if plan is None and any(folder.glob("resolved.toml")) | any(folder.glob("*/resolved.toml")):
+        raise RunError(f"{folder}: holds runs and no study; give the study a name of its own, or a folder with --into")
+
+
+def _kept_plugins(folder: Path, point: Point) -> dict[str, list[str]]:
+    """Keep a copy of the files that a recipe lists as plugins, so that all runs of a point's id have the same ones."""
+    kept = []
+    for plugin in point.recipe.plugins:
+        content = plugin.read_bytes()
+        copy = folder / "plugins" / hashlib.sha256(content).hexdigest()[:10] / plugin.name
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            write_text(copy, content.decode())
+        kept.append(str(copy.resolve()))
+    return {"plugins": kept} if kept else {}
+
+
+def read_point(folder: Path, point: Point) -> dict[str, Any]:
+    """Return the recipe of a run, as the study keeps it."""
+    return tomllib.loads(point_recipe(folder, point).read_text(encoding="utf-8"))
 
 
 def write_once(path: Path, tree: Mapping[str, Any]) -> None:
@@ -198,7 +236,11 @@ def read_records(folder: Path) -> dict[str, Record]:
         try:
             values = json.loads(line)
             known = {name: value for name, value in values.items() if name in Record.__dataclass_fields__}
-            record = Record(**known | {"results": tuple(dict(row) for row in values.get("results", ()))})
+            record = Record(
+                **known
+                | {"results": tuple(dict(row) for row in values.get("results", ()))}
+                | {"skipped": tuple(values.get("skipped", ()))}
+            )
         except (AttributeError, TypeError, ValueError):
             continue
         records.pop(record.id, None)
@@ -219,14 +261,13 @@ def add_record(folder: Path, record: Record) -> None:
         os.close(handle)
 
 
-def record_of(point: Point, run: Path, pretrained: Path | None, commit: str) -> Record | None:
+def record_of(point: Point, run: Path, pretrained: Path | None) -> Record | None:
     """Return what came of a run that has finished; None if it has not.
 
     Args:
         point: Of the study.
         run: Its folder.
         pretrained: Folder of the pretraining that it shares, if it does.
-        commit: Of sslkit's checkout, if known.
 
     Raises:
         RunError: A file of it cannot be read.
@@ -236,7 +277,8 @@ def record_of(point: Point, run: Path, pretrained: Path | None, commit: str) -> 
         return None
     environment = read_json(run / "environment.json") or {}
     trained = pretrained or run
-    parameters = (read_json(trained / "summary.json") or {}).get("parameters")
+    training = read_json(trained / "summary.json") or {}
+    parameters = training.get("parameters")
     return Record(
         id=point.id,
         labels=dict(point.labels),
@@ -245,8 +287,9 @@ def record_of(point: Point, run: Path, pretrained: Path | None, commit: str) -> 
         finished=str(summary.get("finished", "")),
         results=tuple(_with_metrics(run, summary.get("results", ()))),
         pretraining=({} if parameters is None else {"parameters": parameters}) | _at_the_end(trained / "metrics.jsonl"),
-        environment={key: environment[key] for key in _KEPT if key in environment}
-        | ({"commit": commit} if commit else {}),
+        skipped=tuple(summary.get("skipped") or ()),
+        environment={key: environment[key] for key in _KEPT if environment.get(key)},
+        shared={} if pretrained is None else {"id": pretrained.name, "seconds": training.get("seconds")},
     )
 
 

@@ -128,7 +128,9 @@ def test_a_run_that_fails_is_noted_and_tried_again_only_when_asked(finished, tmp
     assert "failed: " in done.stdout
     records = [json.loads(line) for line in (tmp_path / "study" / "results.jsonl").read_text().splitlines()]
     assert [record["status"] for record in records] == ["failed", "finished"]
-    assert "2 of them done" in finished(more).stdout
+    again = finished(more)
+    assert again.returncode == 1
+    assert "2 of them done (1 failed: --retry-failed runs them once more)" in again.stdout
     assert "1 of them done" in finished(more, "--retry-failed").stdout
 
 
@@ -137,3 +139,4 @@ def test_a_mistake_in_all_runs_is_met_once(finished, tmp_path):
     assert done.returncode == 2
     assert done.stdout.count("failed: ") == 1
     assert "the mistake may be in all of them" in done.stdout
+    assert not (tmp_path / "study" / "results.jsonl").exists()  # once mended, the same command runs it

@@ -220,3 +220,16 @@ def test_without_a_folder_one_is_named_at_once(submitted, ended, tmp_path):
     assert ended() == (0, 1)
     (folder,) = (tmp_path / "runs" / "toy").iterdir()
     assert (folder / "seen").exists()
+
+
+def test_the_jobs_of_a_study_are_one_array_with_a_file_each(submitted, tmp_path):
+    words = ("sweep", "study.toml", "--slurm", "gres=gpu:1", "--parts", "3")
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study" / "study.json").write_text("{}")  # a study goes on in its folder
+    told = submitted("sys.exit(0)", words, into="study", jobs=3, options="gres=gpu:1")
+    script = (tmp_path / "study" / ".slurm" / "job.sh").read_text()
+    assert "--array=1-3" in script
+    assert "output-%A_%a.txt" in script
+    assert f"--parts 3 --into {tmp_path}/study" in script
+    assert "gres=gpu:1 --parts" not in script
+    assert "output-77_*.txt" in told

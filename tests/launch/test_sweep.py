@@ -187,3 +187,30 @@ def test_runs_on_a_cpu_share_its_cores(monkeypatch):
     assert [slot.environment for slot in slots("auto", 0, jobs=3)] == [{"OMP_NUM_THREADS": "2"}] * 3
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     assert slots("auto", 0, jobs=2)[0].environment == {}
+
+
+def test_a_stop_while_others_have_what_is_left_is_a_stop(jobs, tmp_path):
+    claim = tmp_path / "runs" / ".claims" / "a"
+    claim.mkdir(parents=True)
+    code = "import time\nfrom pathlib import Path\nfrom sslkit.lock import locked\n"
+    code += f"with locked(Path({str(claim)!r})):\n    print('has it', flush=True)\n    time.sleep(30)\n"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"has it\n"
+        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        assert [(name, code) for name, code, _ in endings([jobs("a"), jobs("b", needs="a")])] == [("a", 75)]
+        other.kill()
+
+
+def test_after_the_last_one_none_begins_and_those_that_run_come_to_their_ends(jobs, tmp_path):
+    late = "time.sleep(1.0)"
+    found = endings(
+        [jobs("a", late), jobs("b", "raise DataError('no image')"), jobs("c")],
+        [Slot(), Slot()],
+        is_last=lambda ending: ending.code == 2,
+    )
+    assert [(name, code) for name, code, _ in found] == [("b", 2), ("a", 0)]
+
+
+def test_what_needs_a_stopped_pretraining_is_stopped_too(jobs):
+    found = endings([jobs("p", "raise Stopped('elsewhere')"), jobs("a", needs="p"), jobs("b")])
+    assert [(name, code) for name, code, _ in found] == [("p", 75), ("a", 75), ("b", 0)]

@@ -102,18 +102,55 @@ def test_the_identity_of_a_run_is_what_it_computes(study):
     assert study(axes, old='model = "tiny"', new='model = "tiny"\ndepth = 2').points[0].id != one.id
 
 
-def test_where_data_lies_is_no_part_of_the_identity(study):
-    ids = {
-        study(
-            "[sweep.axes]\npretrain.epochs = [1]",
-            old='name = "local.made"',
-            new=f'name = "local.read"\nfolder = "{folder}"',
-        )
-        .points[0]
-        .id
-        for folder in ("here", "there")
-    }
-    assert len(ids) == 1
+def test_other_data_are_another_run(study):
+    axes = "[sweep.axes]\npretrain.data.folder = ['cars', 'flowers']\nevaluate.0.k = [5, 9]"
+    points = study(axes, old='name = "local.made"', new='name = "local.read"').points
+    assert len({point.id for point in points}) == 4
+    assert len({point.pretraining for point in points}) == 2
+
+
+def test_of_weights_what_they_hold_counts_and_not_where_they_lie(study, tmp_path):
+    for name, content in (("a/w.pth", "one"), ("b/w.pth", "two"), ("c/w.pth", "one")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(content)
+    one, two = study("[sweep.axes]\npretrain.weights = ['a/w.pth', 'b/w.pth']").points
+    assert one.id != two.id
+    assert study("[sweep.axes]\npretrain.weights = ['c/w.pth']").points[0].id == one.id
+    assert one.recipe.pretrain.weights == str(tmp_path / "a" / "w.pth")
+
+
+def test_a_key_that_only_the_axes_give_is_given(study):
+    sweep = study("[sweep.axes]\npretrain.batch_size = [8, 16]", old="batch_size = 4\n")
+    assert [point.recipe.pretrain.batch_size for point in sweep.points] == [8, 16]
+
+
+def test_many_axes_in_step_are_not_many_runs(study):
+    keys = ("epochs", "batch_size", "checkpoint_every_steps", "checkpoint_every_epochs", "objective.temperature")
+    axes = "\n".join(f"pretrain.{key} = {list(range(1, 11))}" for key in keys)
+    axes = f'[sweep]\ncombine = "zip"\n[sweep.axes]\n{axes}\nevaluate.0.k = {list(range(10))}'
+    assert len(study(axes).points) == 10
+
+
+def test_an_axis_with_dots_or_quotes_is_the_same_axis_and_is_replaced_by_what_extends_it(light, tmp_path):
+    light(more='\n[sweep.axes]\n"pretrain.epochs" = [1, 2, 3]\n', name="base.toml")
+    (tmp_path / "child.toml").write_text('extends = "base.toml"\n[sweep.axes]\npretrain.epochs = [4]\n')
+    (axis,) = load_sweep(tmp_path / "child.toml").axes
+    assert axis.labels == ("4",)
+    assert axis.places == (f"{tmp_path / 'child.toml'}:3",)
+
+
+def test_a_study_elsewhere_that_extends_one_finds_its_numbers_and_weights(light, tmp_path):
+    (tmp_path / "paper.toml").write_text("values = [{ at = { epochs = 1 }, value = 64.5 }]")
+    (tmp_path / "w.pth").write_text("weights")
+    point = '\n[[sweep.axes.a]]\nlabel = "x"\nset.pretrain.weights = "w.pth"\n'
+    light(more=point + '\n[[sweep.report]]\nreference = "paper.toml"\n', name="base.toml")
+    (tmp_path / "elsewhere").mkdir()
+    child = tmp_path / "elsewhere" / "child.toml"
+    child.write_text('extends = "../base.toml"\nname = "child"\n')
+    sweep = load_sweep(child)
+    (name,) = sweep.references
+    assert name == sweep.charts[0]["reference"] == f"{tmp_path.name}/paper.toml"
+    assert sweep.points[0].recipe.pretrain.weights == f"{tmp_path}/elsewhere/../w.pth".replace("elsewhere/../", "")
 
 
 def test_runs_that_differ_in_evaluations_only_share_their_pretraining(study):
@@ -151,6 +188,13 @@ MISTAKES = {
         "epochs has 2, batch_size has 1"
     ),
     f"{POINT}set = {{}}\n[[sweep.axes.a]]\nlabel = 'y'\nset.pretrain.epochs = 2": "is the same run as a x",
+    f"{EPOCHS}[[sweep.report]]\nmeasures = [{{ evaluation = 'local.evaluations' }}]": (
+        "no run measures local.evaluations on h, pretrained weights; there is evaluate.0 local.evaluation on h"
+    ),
+    f"{EPOCHS}[[sweep.report]]\nmeasures = [{{ evaluation = 1 }}]": "no run measures 1 on h",
+    f"{EPOCHS}[[sweep.report]]\nmeasures = [{{ features = 'z' }}]": "no run measures evaluation on z",
+    f"{EPOCHS}[[sweep.report]]\nmeasures = [{{ weights = 'random' }}]": "no run measures evaluation on h, random",
+    f"{POINT}set.extends = 'x.toml'": "a point cannot set extends; only the recipe itself has it",
     f"{EPOCHS}[[sweep.report]]\nx = 'epoch'": "no axis is called 'epoch'; did you mean \"epochs\"?",
     f"{EPOCHS}[[sweep.report]]\nwhere.epochs = ['2']": "epochs has no point '2'",
     f"{EPOCHS}[[sweep.report]]\nreference = 'no.toml'": "no.toml: there is no such file",
@@ -190,4 +234,4 @@ def test_numbers_beside_a_chart_are_aligned_by_axis_and_label(study, tmp_path):
         '[sweep.axes]\npretrain.epochs = [1]\n[[sweep.report]]\nx = "pretrain.epochs"\nreference = "paper.toml"'
     )
     assert sweep.charts[0]["x"] == "epochs"
-    assert sweep.references["paper.toml"]["values"] == [{"at": {"epochs": "100"}, "value": 64.5}]
+    assert next(iter(sweep.references.values()))["values"] == [{"at": {"epochs": "100"}, "value": 64.5}]

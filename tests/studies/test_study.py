@@ -83,21 +83,21 @@ def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_tenth(sweep,
     point = sweep.points[0]
     run = tmp_path / "run"
     run.mkdir()
-    assert record_of(point, run, None, "") is None
+    assert record_of(point, run, None) is None
     (run / "metrics.jsonl").write_text(
         '{"step":18,"epoch":1,"loss":9.0}\n{"step":19,"epoch":1,"loss":3.0,"contrastive_accuracy":0.5}\n'
         '{"step":20,"epoch":1,"loss":1.0,"contrastive_accuracy":0.7}\n'
     )
-    (run / "environment.json").write_text('{"torch": "2.14", "threads": 2, "command": ["x"]}')
+    (run / "environment.json").write_text('{"torch": "2.14", "threads": 2, "commit": "abc", "command": ["x"]}')
     (run / "summary.json").write_text('{"status": "stopped"}')
-    assert record_of(point, run, None, "") is None
+    assert record_of(point, run, None) is None
     row = {"index": 0, "features": "h", "weights": "pretrained", "seed": 0, "value": 0.25}
     summary = {"status": "finished", "seconds": 4.0, "parameters": 7, "results": [row]}
     (run / "summary.json").write_text(json.dumps(summary))
     (run / "evaluate" / "0-builtin.linear").mkdir(parents=True)
     results = [row | {"metrics": {"top5": 0.75}}, row | {"features": "z", "metrics": {"top5": 0.5}}]
     (run / "evaluate" / "0-builtin.linear" / "metrics.json").write_text(json.dumps({"results": results}))
-    record = record_of(point, run, None, "abc")
+    record = record_of(point, run, None)
     assert record.pretraining == {"parameters": 7, "loss": 2.0, "contrastive_accuracy": 0.6}
     assert record.environment == {"torch": "2.14", "threads": 2, "commit": "abc"}
     assert (record.id, record.labels, record.results) == (
@@ -127,3 +127,21 @@ def test_a_folder_without_a_plan_is_no_study(tmp_path):
     assert not is_study(tmp_path)
     with pytest.raises(RunError, match="holds no study; name the folder that `sslkit sweep` has written"):
         read_study(tmp_path)
+
+
+def test_the_folder_of_other_runs_or_of_another_study_is_left_alone(sweep, light, tmp_path):
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    (tmp_path / "runs" / "one" / "resolved.toml").write_text("")
+    with pytest.raises(RunError, match="holds runs and no study; give the study a name of its own"):
+        write_plan(tmp_path / "runs", sweep)
+    write_plan(tmp_path / "study", sweep)
+    other = load_sweep(light('name = "light"', 'name = "other"', more="\n[sweep.axes]\npretrain.epochs = [1]\n"))
+    with pytest.raises(RunError, match="holds the study light, not other"):
+        write_plan(tmp_path / "study", other)
+
+
+def test_the_plugins_of_a_study_are_those_of_its_beginning(sweep, tmp_path):
+    write_plan(tmp_path / "study", sweep)
+    (tmp_path / "light.py").write_text("nothing")  # edited while the study runs
+    (kept,) = load_recipe(point_recipe(tmp_path / "study", sweep.points[0])).plugins
+    assert "a light" in kept.read_text()

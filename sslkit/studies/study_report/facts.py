@@ -34,7 +34,8 @@ def facts_of(study: Study) -> dict[str, str]:
     """Return what is known of a study, by name; empty texts where nothing is."""
     records = study.records
     environments = [record.environment for record in records]
-    seconds = [record.seconds for record in records if record.seconds]
+    shared = {record.shared["id"]: record.shared.get("seconds") for record in records if record.shared}
+    seconds = [taken for taken in (*(record.seconds for record in records), *shared.values()) if taken]
     axes = (f"{one_line(axis.name)}: {_few(axis.labels, joint=' · ')}" for axis in study.axes)
     return {
         "runs": progress_of(study),

@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Final
 
 from sslkit.page import escape
+from sslkit.recipe.axes import number_of
 from sslkit.studies.charts import Axis, short
 from sslkit.studies.study_report.axes import (
     HIGH,
@@ -26,7 +27,6 @@ from sslkit.studies.study_report.axes import (
     upright,
 )
 from sslkit.studies.study_report.grids import Grid
-from sslkit.studies.study_report.references import number_of
 from sslkit.studies.study_report.svg import Panel, colour, cut, text, width_of
 
 _LINE: Final = 14.0  # from one name to the next

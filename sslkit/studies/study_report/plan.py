@@ -9,7 +9,8 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sslkit.studies.study_report.references import number_of, reference_of, same_label
+from sslkit.recipe.axes import number_of
+from sslkit.studies.study_report.references import reference_of, same_label
 from sslkit.studies.study_report.values import measures_of
 from sslkit.text import one_line
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sslkit.recipe.axes import number_of
 from sslkit.studies.study_report.cells import Cell
 from sslkit.studies.study_report.values import Measure
 from sslkit.text import one_line
@@ -129,20 +130,6 @@ def _value(
 
 def _label(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def number_of(label: str) -> float | None:
-    """Return the number that a label says, such as 1/8 or 0.50; None if it says none.
-
-    Args:
-        label: Of a point.
-    """
-    above, slash, below = label.replace(",", "").partition("/")
-    try:
-        value = float(above) / (float(below) if slash else 1.0)
-    except (ValueError, ZeroDivisionError):
-        return None
-    return value if math.isfinite(value) else None
 
 
 def same_label(a: str, b: str) -> bool:

@@ -160,8 +160,9 @@ def cell_of(runs: Sequence[Record | None], measure: Measure) -> Cell:
     finished = [record for record in there if record.status == "finished"]
     failed = [record for record in there if record.status != "finished"]
     values = [found for record in finished if (found := values_of(record, measure))]
-    # Seeds of the evaluation are averaged first; of a single run they are what varies.
-    samples = values[0] if len(values) == 1 else [mean_and_deviation(found)[0] for found in values]
+    # Seeds of the evaluation are averaged first; where one run is all that was planned, they are what varies.
+    alone = len(runs) == len(values) == 1
+    samples = values[0] if alone else [mean_and_deviation(found)[0] for found in values]
     amount = len(runs)
     reasons = []
     if failed:
