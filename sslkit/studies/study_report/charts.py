@@ -112,6 +112,8 @@ def notes_of(chart: Chart) -> Iterator[str]:
         parts = [told.setting, f"Source: {told.source}" if told.source else ""]
         dashed = any(is_dashed(chart, a, b) for a, b in pairwise(chart.grids))
         yield f"{'Dashed, ref.: ' * dashed}{told.title}: {'. '.join(part for part in parts if part)}."
+        if any(value.cell.deviation is not None for value in told.values):
+            yield "± beside values of the reference may be how well they could be read off; its source says."
         if told.has_recalled:
             yield "Numbers in italics were recalled by whoever wrote the reference down, not read in the source."
     several = any(cell.deviation is not None for cell in own)

@@ -65,6 +65,8 @@ def study_pictures(study: Study) -> dict[str, tuple[int, str]]:
     for number, chart in enumerate(charts_of(study)):
         if panels := panels_of(chart):
             stem = re.sub(r"[^a-z0-9]+", "_", chart.title.lower()).strip("_")[:_MOST_LETTERS] or "chart"
-            name = f"{stem}.svg" if f"{stem}.svg" not in found else f"{stem}_{number + 1}.svg"
+            while f"{stem}.svg" in found:
+                stem += f"_{number + 1}"
+            name = f"{stem}.svg"
             found[name] = (number, file_of(chart.title, panels, notes_of(chart)))
     return found
