@@ -162,7 +162,7 @@ STAMPS = {
     "engine/run_info.py": "when the status was written, for people",
     "cache.py": "the age of files, in days",
     "launch/exchange.py": "which of several processes failed first",
-    "launch/local.py": "the same",
+    "launch/start.py": "the same",
 }
 
 
