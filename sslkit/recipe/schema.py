@@ -239,7 +239,7 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
         schema["properties"][slot] = {"type": "array", "items": _reference(slot)}
     for variant in (*tables["evaluation"]["anyOf"], *tables["callback"]["anyOf"]):
         variant["properties"]["data"] = _reference("data")
-    for table in (schema, pretrain):
+    for table in (schema, pretrain, _table_of(schema["properties"]["sweep"])):
         table.pop("required", None)  # with `extends`, any key may come from the other file
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
