@@ -143,6 +143,7 @@ def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: arg
     sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done{told}\n")
     if costs:
         sys.stdout.write(safe_text(f"to do: {total(costs).describe()}\n"))
+        sys.stdout.write("not in it: the seconds that each run takes to start and to fit classifiers\n")
     return 0
 
 
