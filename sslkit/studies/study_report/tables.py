@@ -47,7 +47,7 @@ def entries(chart: Chart, grid: Grid) -> tuple[list[str], list[list[Entry]]]:
         head += [name, "reference"] if beside[column] else [name]
     lines = []
     for number, (row, cells) in enumerate(zip(grid.rows, grid.cells, strict=True)):
-        line = [Entry(part) for part in row or (OURS,)]
+        line = [Entry(part) for part in row or ("reference" if grid.is_reference else OURS,)]
         for column, cell in enumerate(cells):
             line.append(entry(cell, bold=(number, column) in best))
             if beside[column]:
