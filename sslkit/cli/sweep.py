@@ -3,7 +3,7 @@
 Examples:
   sslkit sweep recipes/sweeps/table_5_small.toml --dry-run        what it would run, and what that would cost
   sslkit sweep recipes/sweeps/table_5_small.toml                  again, whenever it was stopped: it goes on
-  sslkit sweep recipes/sweeps/figure_5_small.toml --jobs 4 --only first=crop --only seed=0
+  sslkit sweep recipes/sweeps/figure_5_small.toml --jobs 4 --only operations.0=crop --only seed=0
   sslkit sweep recipes/sweeps/figure_5.toml --data-root /data --nproc 8 --part 3/20
   sslkit sweep recipes/sweeps/figure_5.toml --data-root /data --nproc 8 --slurm "gres=gpu:8 time=24:00:00" --parts 20
 

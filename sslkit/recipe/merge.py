@@ -91,6 +91,12 @@ def nested(piece: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
+def leaf_keys(piece: dict[str, Any]) -> list[str]:
+    """Return the dotted keys of all that a piece of recipe sets."""
+    paths = list(_paths(nested(piece)))
+    return [".".join(map(str, path)) for path in paths if not any(other[:-1] == path for other in paths)]
+
+
 def _undot_axes(document: Document) -> None:
     """Write the axes of a study without dots in their keys: both ways to write one are the same axis."""
     sweep = document.tree.get("sweep")

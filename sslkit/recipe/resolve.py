@@ -77,7 +77,7 @@ class _Resolver:
         self.source = source
         self.overrides = overrides
         self.problems: set[tuple[str, int, str]] = set()  # file, line, what to say
-        self.registry = Registry([])
+        self.installed = Registry([])
 
     def viewing(self) -> Viewing:
         keys, _ = self._engine_keys()
@@ -112,7 +112,7 @@ class _Resolver:
             source=self.source,
             overrides=self.overrides,
             derived=keys.derived or {},
-            registry=self.registry,
+            registry=self.installed,
         )
 
     def _engine_keys(self) -> tuple[RecipeKeys | None, tuple[Path, ...]]:
@@ -120,7 +120,7 @@ class _Resolver:
         keys, problems = validate(RecipeKeys, self.document.tree, beside=("extends",))
         self._report((), problems)
         plugins = self._plugin_files()
-        self.registry = Registry.discover(plugins)
+        self.installed = Registry.discover(plugins)
         self._check_requires()
         self._check_parts()
         return (keys if isinstance(keys, RecipeKeys) else None), plugins
@@ -245,7 +245,7 @@ class _Resolver:
                 self._problem((*path, key), unknown_key(key, ["name"]))
             return None
         try:
-            component = self.registry.get(kind, name)
+            component = self.installed.get(kind, name)
             options, problems = check_options(component, rest, beside=keys_model.model_fields)
         except PluginError as error:
             self._problem((*path, "name"), str(error))

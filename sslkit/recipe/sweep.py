@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from sslkit.errors import RecipeError
 from sslkit.recipe.axes import SEED, Axis, checked_chart, read_axes, read_reference
-from sslkit.recipe.merge import RANDOM, load_document, merged, names_no_path
+from sslkit.recipe.merge import RANDOM, leaf_keys, load_document, merged, names_no_path
 from sslkit.recipe.plan import Recipe
 from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.resolve import resolve
@@ -99,6 +99,7 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     if not isinstance(keys, SweepKeys):
         raise RecipeError([_told(document, ("sweep", *problem.key), problem.reason) for problem in problems])
     axes = read_axes(document)
+    _require_free(overrides, axes)
     seeds = next((tuple(piece[SEED] for piece in axis.pieces) for axis in axes if axis.key == SEED), None)
     axes = [axis for axis in axes if axis.key != SEED]
     points = _points(document, Path(path), overrides, keys, axes, seeds)
@@ -114,6 +115,23 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
     first = points[0].recipe
     used = dict.fromkeys(point.recipe.seed for point in points)
     return Sweep(first.name, first.description, tuple(axes), tuple(used), points, tuple(charts), references)
+
+
+def _require_free(overrides: Sequence[str], axes: Sequence[Axis]) -> None:
+    """Refuse an override that an axis would undo."""
+    for override in overrides:
+        key = override.partition("=")[0].strip()
+        for axis in axes:
+            if any(_meet(key, leaf) for piece in axis.pieces for leaf in leaf_keys(piece)):
+                raise RecipeError(
+                    f"override {override!r}: the axis {axis.name} sets it; change the axis, in the recipe or by "
+                    f"sweep.axes.{axis.key or axis.name}=[...]"
+                )
+
+
+def _meet(one: str, other: str) -> bool:
+    """Tell whether two dotted keys are the same, or one is above the other."""
+    return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
 
 
 def _table(document: Document) -> dict[str, Any]:

@@ -153,12 +153,10 @@ def write_plan(folder: Path, sweep: Sweep) -> None:
         sweep: As it was read.
 
     Raises:
-        RunError: The folder holds runs that are no study's, or another study.
+        RunError: The folder holds other files, or another study.
     """
     _require_free(folder, sweep.name)
-    (folder / "points").mkdir(parents=True, exist_ok=True)
-    for point in sweep.points:
-        write_once(point_recipe(folder, point), point.tree | _kept_plugins(folder, point))
+    folder.mkdir(parents=True, exist_ok=True)
     axes = [{key: value for key, value in asdict(axis).items() if key in _AXIS} for axis in sweep.axes]
     plan = {
         "schema": _FORMAT,
@@ -170,7 +168,10 @@ def write_plan(folder: Path, sweep: Sweep) -> None:
         "references": sweep.references,
         "points": [{"id": point.id, "labels": point.labels, "seed": point.recipe.seed} for point in sweep.points],
     }
-    write_json(folder / _PLAN, plan)
+    write_json(folder / _PLAN, plan)  # first: from here on the folder is this study's, whenever it is killed
+    (folder / "points").mkdir(exist_ok=True)
+    for point in sweep.points:
+        write_once(point_recipe(folder, point), point.tree | _kept_plugins(folder, point))
 
 
 _AXIS: Final = ("name", "key", "labels", "values")
@@ -182,8 +183,9 @@ def _require_free(folder: Path, name: str) -> None:
         raise RunError(
             f"{folder}: holds the study {one_line(plan.get('name'))}, not {name}; name another folder with --into"
         )
-    if plan is None and any(folder.glob("resolved.toml")) | any(folder.glob("*/resolved.toml")):
-        raise RunError(f"{folder}: holds runs and no study; give the study a name of its own, or a folder with --into")
+    found = folder.iterdir() if plan is None and folder.is_dir() else ()
+    if any(path.name != _RESULTS and not path.name.startswith(".") for path in found):
+        raise RunError(f"{folder}: holds other files and no study; name a new or empty folder with --into")
 
 
 def _kept_plugins(folder: Path, point: Point) -> dict[str, list[str]]:

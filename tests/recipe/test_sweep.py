@@ -228,6 +228,21 @@ def test_overrides_change_what_all_runs_have_in_common_and_the_sweep_itself(stud
     assert sweep.seeds == (5, 6)
 
 
+@pytest.mark.parametrize(
+    ("axes", "override"),
+    [
+        ("[sweep.axes]\npretrain.epochs = [1, 2]", "pretrain.epochs=5"),
+        ("[sweep.axes]\nseed = [1, 2]", "seed=5"),
+        ("[[sweep.axes.a]]\nlabel = 'x'\nset.pretrain.objective.temperature = 1.0", "pretrain.objective.temperature=5"),
+        ("[[sweep.axes.a]]\nlabel = 'x'\nset.pretrain.epochs = 1", 'pretrain={name="x"}'),
+        ("[[sweep.axes.a]]\nlabel = 'x'\nset.evaluate = [{ name = 'local.evaluation' }]", "evaluate.0.k=5"),
+    ],
+)
+def test_an_override_that_an_axis_would_undo_is_refused(study, axes, override):
+    with pytest.raises(RecipeError, match=r"the axis \S+ sets it; change the axis, in the recipe or by sweep\.axes\."):
+        study(axes, override)
+
+
 def test_numbers_beside_a_chart_are_aligned_by_axis_and_label(study, tmp_path):
     (tmp_path / "paper.toml").write_text('values = [{ at = { "pretrain.epochs" = 100 }, value = 64.5 }]')
     sweep = study(

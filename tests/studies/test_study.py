@@ -130,10 +130,14 @@ def test_a_folder_without_a_plan_is_no_study(tmp_path):
 
 
 def test_the_folder_of_other_runs_or_of_another_study_is_left_alone(sweep, light, tmp_path):
-    (tmp_path / "runs" / "one").mkdir(parents=True)
-    (tmp_path / "runs" / "one" / "resolved.toml").write_text("")
-    with pytest.raises(RunError, match="holds runs and no study; give the study a name of its own"):
-        write_plan(tmp_path / "runs", sweep)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "report.md").write_text("written by hand")
+    with pytest.raises(RunError, match="holds other files and no study; name a new or empty folder with --into"):
+        write_plan(tmp_path / "mine", sweep)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["report.md"]
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "results.jsonl").write_text("")  # brought along, to go on from
+    write_plan(tmp_path / "kept", sweep)
     write_plan(tmp_path / "study", sweep)
     other = load_sweep(light('name = "light"', 'name = "other"', more="\n[sweep.axes]\npretrain.epochs = [1]\n"))
     with pytest.raises(RunError, match="holds the study light, not other"):
