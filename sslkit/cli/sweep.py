@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from sslkit.recipe.sweep import Point, Sweep
     from sslkit.studies.study import Record
 
-_WHERE_AND_HOW: Final = ("data_root", "device", "workers", "start_timeout", "step_timeout")
 EXIT_CRASH: Final = 1
 EXIT_MISTAKE: Final = 2
 
+_WHERE_AND_HOW: Final = ("data_root", "device", "workers", "start_timeout", "step_timeout")
 _SWITCHES: Final = ("compile", "deterministic", "skip_absent")
 
 
@@ -127,7 +127,7 @@ def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: arg
     costs, pretrained = [], set[str]()
     for point in points:
         record = known.get(point.id)
-        if record is not None and (record.status == "finished" or not arguments.retry_failed):
+        if record is not None and not (record.failed and arguments.retry_failed):
             sys.stdout.write(safe_text(f"{point.number:5}  {record.status:>12}  {point.title}\n"))
             continue
         cost = estimator.estimate(point.recipe)
@@ -187,7 +187,7 @@ def _report(folder: Path) -> None:
     study = read_study(folder)
     if study.records:
         path, *_ = write_study_report(study)
-        _say(f"{sum(record.status == 'finished' for record in study.records)} of {len(study.points)} runs: {path}")
+        _say(f"{sum(not record.failed for record in study.records)} of {len(study.points)} runs: {path}")
 
 
 def _flags(arguments: argparse.Namespace) -> list[str]:
