@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from sslkit.engine.randomness import step_seed, uniforms_beside
+
 Tree: TypeAlias = Any
 """Tensors [b, ...] in any nesting of lists, tuples and dicts."""
 
@@ -80,12 +82,14 @@ class Batch:
         indices: int64 [B], positions in the dataset.
         labels: int64 [B], -1 where there is none; or int8 [B, classes] with 1 present, 0 absent, -1 difficult.
         progress: Where the pretraining stands.
+        seed: The run's.
     """
 
     views: Sequence[Tensor]
     indices: Tensor
     labels: Tensor
     progress: Progress
+    seed: int = 0
 
     def __len__(self) -> int:
         """Return the number of images, B."""
@@ -99,6 +103,18 @@ class Batch:
             indices=self.indices[part],
             labels=self.labels[part],
         )
+
+    def uniforms(self, num_draws: int) -> Tensor:
+        """Return random numbers for each image, float32 [B, K] in [0, 1), on the device of the images.
+
+        For what a method draws itself, such as masks. They follow from seed, step and index alone: an image has the
+        same ones on any number of ranks, in any micro-batch and after a resume, which torch's generator does not
+        promise. All calls within a step draw the same numbers: draw once.
+
+        Args:
+            num_draws: Numbers for each image, K.
+        """
+        return uniforms_beside(self.indices, step_seed(self.seed, self.progress.step), num_draws)
 
 
 class Views(Protocol):
@@ -127,8 +143,8 @@ class Views(Protocol):
 class Backbone(Protocol):
     """A module with `forward [N, C, h, w] -> [N, D]`; the part kept after pretraining.
 
-    Optional: `no_weight_decay() -> names` (timm's convention); `trained_with`, for a backbone that brings its weights
-    along: {mean, std, input_size} of the images that they were trained on.
+    Optional: `no_weight_decay() -> names` (timm's convention; any other module may have it too); `trained_with`, for a
+    backbone that brings its weights along: {mean, std, input_size} of the images that they were trained on.
     """
 
     feature_dim: int

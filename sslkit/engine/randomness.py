@@ -1,8 +1,9 @@
 """Stateless random numbers: every draw is a pure function of (seed, epoch, sample index, view, operation).
 
 A resumed run, other worker counts and another world size therefore see the same numbers. Enters: integers.
-Leaves: uint64 keys, float32 uniforms, torch seeds. Called by `order`, `batches`, `step` and by view generators
-(through `sslkit.uniforms`). numpy only on the drawing path: draws are made on the host, in the loader's workers.
+Leaves: uint64 keys, float32 uniforms, torch seeds. Called by `order`, `batches`, `step`, by view generators (through
+`sslkit.uniforms`), and by methods (through `Batch.uniforms`). Views are drawn with numpy, on the host, in the loader's
+workers; what a method draws is computed where its images are.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 Keys = npt.NDArray[np.uint64]
 
@@ -61,6 +63,39 @@ def uniforms(keys: Keys, num_views: int, num_draws: int) -> npt.NDArray[np.float
     slots = mix((view.reshape(-1, 1) << np.uint64(32)) + draw)
     bits = mix(keys.reshape(-1, 1, 1) ^ slots)
     return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+
+
+def uniforms_beside(indices: Tensor, seed: int, num_draws: int) -> Tensor:
+    """Return uniform numbers on the device of the indices: those of `uniforms` for one view, without waiting for it.
+
+    Args:
+        indices: int64 [B], positions in the dataset.
+        seed: Of this step, 64 bits; any two steps have different numbers.
+        num_draws: Numbers for each image, K. More of them leave the first ones as they are.
+
+    Returns:
+        float32 [B, K] in [0, 1), 24 random bits each.
+    """
+    keys = _mix(indices ^ _signed(seed))
+    slots = _mix(torch.arange(num_draws, device=indices.device))
+    bits = _mix(keys[:, None] ^ slots)
+    return _shifted(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def _mix(value: Tensor) -> Tensor:
+    """Return `mix` of int64 values: torch wraps modulo 2**64 too, but shifts the sign in."""
+    z = value + _signed(0x9E3779B97F4A7C15)
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
+def _shifted(value: Tensor, places: int) -> Tensor:
+    return (value >> places) & ((1 << (64 - places)) - 1)
+
+
+def _signed(value: int) -> int:
+    return (value + 2**63) % 2**64 - 2**63
 
 
 def component_seed(seed: int, path: str) -> int:

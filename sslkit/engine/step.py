@@ -129,7 +129,7 @@ class Stepper:
     ) -> tuple[Batch, LossOutput]:
         size = self.micro_batch_size or len(raw.indices)
         views = LazyViews(lambda: self._views(raw), self.views.num_views)
-        whole = Batch(views, raw.indices, raw.labels, progress)
+        whole = Batch(views, raw.indices, raw.labels, progress, self.seed)
         output = cached.backward(
             lambda number: self.make_batch(raw.part(slice(number * size, (number + 1) * size)), progress),
             len(raw.indices) // size,
@@ -140,7 +140,7 @@ class Stepper:
 
     def make_batch(self, raw: RawBatch, progress: Progress) -> Batch:
         """Finish the views on the device."""
-        return Batch(self._views(raw), raw.indices, raw.labels, progress)
+        return Batch(self._views(raw), raw.indices, raw.labels, progress, self.seed)
 
     def _views(self, raw: RawBatch) -> list[Tensor]:
         with torch.autocast(self.device.type, enabled=False):  # pixels are no matter of precision

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sslkit.engine.randomness import component_seed, mix, sample_keys, seeded, step_seed, uniforms
+from sslkit.engine.interfaces import Batch, Progress
+from sslkit.engine.randomness import component_seed, mix, sample_keys, seeded, step_seed, uniforms, uniforms_beside
 
 
 def splitmix64(value: int) -> int:
@@ -75,3 +76,36 @@ def test_seeded_is_repeatable_and_leaves_no_trace(seed):
             drawn.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
     assert drawn[0] == drawn[1]
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2**63 - 1])
+def test_numbers_made_on_the_device_are_those_made_on_the_host(seed):
+    indices = torch.tensor([0, 1, 77, 2**40])
+    keys = mix(indices.numpy().astype(np.uint64) ^ np.uint64(seed))
+    assert uniforms_beside(indices, seed, 5).numpy().tolist() == uniforms(keys, 1, 5)[:, 0].tolist()
+
+
+def batch_of(indices, step=3, seed=0):
+    indices = torch.tensor(indices)
+    return Batch([indices[:, None].float()], indices, indices, Progress(step, 10, 10), seed)
+
+
+def test_an_image_draws_the_same_numbers_in_any_part_of_a_batch():
+    whole = batch_of([5, 2, 9, 4])
+    drawn = whole.uniforms(6)
+    assert drawn.shape == (4, 6)
+    assert torch.equal(torch.cat([whole[2:].uniforms(6), whole[:2].uniforms(6)]), drawn[[2, 3, 0, 1]])
+    assert torch.equal(batch_of([9]).uniforms(3)[0], drawn[2, :3])
+
+
+def test_other_steps_seeds_and_images_draw_others():
+    rows = [batch_of([5]), batch_of([6]), batch_of([5], step=4), batch_of([5], seed=1)]
+    assert len({tuple(row.uniforms(2)[0].tolist()) for row in rows}) == 4
+
+
+def test_a_batch_draws_uniform_numbers():
+    numbers = batch_of(range(20_000)).uniforms(3)
+    assert numbers.min() >= 0
+    assert numbers.max() < 1
+    assert (numbers.mean(dim=0) - 0.5).abs().max() < 0.01
+    assert torch.corrcoef(numbers.T).fill_diagonal_(0).abs().max() < 0.03
