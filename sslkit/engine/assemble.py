@@ -181,12 +181,11 @@ def assemble(
 def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
     """Return the optimizer's two groups: with weight decay and layer-wise adaptation, and without.
 
-    Without are scales, shifts and biases (at most one dimension), and what the backbone's `no_weight_decay()` names.
-    Source: Chen et al. 2020's code excludes batch normalisation and biases.
+    Without are scales, shifts and biases (at most one dimension), and what a module's `no_weight_decay()` names: any
+    module's, for the backbone that trains need not be the one that is kept. Source: Chen et al. 2020's code excludes
+    batch normalisation and biases.
     """
-    backbone: nn.Module = method.backbone  # type: ignore[assignment]
-    exempt: set[str] = getattr(backbone, "no_weight_decay", set)()
-    spared = {id(parameter) for name, parameter in backbone.named_parameters() if name in exempt}
+    spared = {id(parameter) for module in method.modules() for parameter in _exempt(module)}
     parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
     plain = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
     plain_ids = {id(p) for p in plain}
@@ -196,3 +195,8 @@ def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: floa
         {"name": "norms and biases", "params": plain, "lr": learning_rate, "weight_decay": 0.0, "adapt": False},
     ]
     return [group for group in groups if group["params"]]
+
+
+def _exempt(module: nn.Module) -> list[nn.Parameter]:
+    names: set[str] = getattr(module, "no_weight_decay", set)()
+    return [parameter for name, parameter in module.named_parameters() if name in names]

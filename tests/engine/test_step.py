@@ -93,6 +93,15 @@ def test_scales_shifts_and_biases_are_spared(toy):
     assert {names[id(p)] for p in decayed["params"]} == {"head.layer.weight"}
 
 
+def test_what_trains_is_spared_by_name_although_something_else_is_kept(toy):
+    method = toy().method
+    method.student = method.backbone
+    method.student.no_weight_decay = lambda: {"conv.weight"}
+    method.backbone = torch.nn.Identity()
+    decayed, _ = parameter_groups(method, 1.0, 0.1)
+    assert not any(parameter is method.student.conv.weight for parameter in decayed["params"])
+
+
 def test_dropout_is_a_function_of_the_step(toy):
     losses = []
     for _ in range(2):
