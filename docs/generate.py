@@ -103,8 +103,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "timm_backbone", "Classifier", "CrossEntropy", "CropFlip", "Shapes", "ImageFolder",
-        "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets", "ImageNet", "linear",
+        "JointEmbedding", "MomentumCopy", "timm_backbone", "Classifier", "MLPHead", "CrossEntropy", "CropFlip",
+        "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets", "ImageNet", "linear",
         "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier", "feature_health", "Online",
         "sgd", "adamw", "cosine", "constant",
     ),

@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from sslkit.builtin.evaluations.spectrum import lidar as lidar
     from sslkit.builtin.evaluations.spectrum import rankme as rankme
     from sslkit.builtin.heads.classifier import Classifier as Classifier
+    from sslkit.builtin.heads.mlp import MLPHead as MLPHead
     from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
+    from sslkit.builtin.methods.momentum_copy import MomentumCopy as MomentumCopy
     from sslkit.builtin.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from sslkit.builtin.optimizers.adamw import adamw as adamw
     from sslkit.builtin.optimizers.sgd import sgd as sgd
@@ -154,8 +156,10 @@ _HOMES = {
     "sslkit.builtin.evaluations.mlp_probe": ("MLPProbe",),
     "sslkit.builtin.evaluations.own_classifier": ("own_classifier",),
     "sslkit.builtin.heads.classifier": ("Classifier",),
+    "sslkit.builtin.heads.mlp": ("MLPHead",),
     "sslkit.builtin.evaluations.spectrum": ("alpha_req", "lidar", "rankme"),
     "sslkit.builtin.methods.joint_embedding": ("JointEmbedding",),
+    "sslkit.builtin.methods.momentum_copy": ("MomentumCopy",),
     "sslkit.builtin.objectives.cross_entropy": ("CrossEntropy",),
     "sslkit.builtin.optimizers.adamw": ("adamw",),
     "sslkit.builtin.optimizers.sgd": ("sgd",),

@@ -49,6 +49,11 @@ def sslkit_register(register: Register) -> None:
         "sslkit.builtin.heads.classifier:Classifier",
         summary="One linear layer to a logit for every class of the data: supervised pretraining.",
     )
+    register.head(
+        "mlp",
+        "sslkit.builtin.heads.mlp:MLPHead",
+        summary="A multi-layer perceptron, with batch normalisation where it is asked for: most methods' head.",
+    )
     register.objective(
         "cross_entropy",
         "sslkit.builtin.objectives.cross_entropy:CrossEntropy",

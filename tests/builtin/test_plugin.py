@@ -15,6 +15,7 @@ EXPECTED = {
     ("backbone", "builtin.timm_pretrained"),
     ("views", "builtin.crop_flip"),
     ("head", "builtin.classifier"),
+    ("head", "builtin.mlp"),
     ("objective", "builtin.cross_entropy"),
     ("data", "builtin.shapes"),
     ("data", "builtin.image_folder"),
