@@ -1,8 +1,9 @@
 """From a recipe and what it extends, with the command line's overrides, to one document.
 
-Tables merge and everything else replaces, with two exceptions. A component table whose `name` differs replaces the
+Tables merge and everything else replaces, with three exceptions. A component table whose `name` differs replaces the
 whole table, or options of the old component would be left over in the new one. A table whose keys are numbers changes
-those places of a list: `evaluate.0.epochs = 10`. Called by `resolve` and `sweep`.
+those places of a list: `evaluate.0.epochs = 10`. And a recipe that names another method than its base need not take
+over the base's head and objective: what the new method has no use for is left out. Called by `resolve` and `sweep`.
 """
 
 from __future__ import annotations
@@ -169,7 +170,22 @@ def _merged(base: Document, child: Document) -> Document:
     except _NoSuchPlace as error:
         raise RecipeError(f"{child.where(error.path)} {'.'.join(map(str, error.path))}: {error}") from None
     counted = {tuple(map(_counted, path)): place for path, place in child.places.items()}
-    return Document(tree, _without(base.places, replaced) | child.places | counted, child.source)
+    places = _without(base.places, replaced) | child.places | counted
+    return Document(tree, places, child.source, _before_method(base, child.tree) | child.before_method)
+
+
+def _before_method(base: Document, child: dict[str, Any]) -> frozenset[str]:
+    """Return which tables of [pretrain] stand there for a method that the child has changed for another."""
+    above, below = (tree["pretrain"] if isinstance(tree.get("pretrain"), dict) else {} for tree in (base.tree, child))
+    written = frozenset(below)
+    if _method_of(below) in (None, _method_of(above)):
+        return base.before_method - written
+    return frozenset(above) - written
+
+
+def _method_of(pretrain: dict[str, Any]) -> Any:
+    method = pretrain.get("method")
+    return method.get("name") if isinstance(method, dict) else None
 
 
 def _counted(part: str | int) -> str | int:
@@ -251,6 +267,10 @@ def _apply_override(document: Document, override: str) -> None:
         set_path = place
     target[key] = value
     document.places = _without(document.places, {set_path}) | {set_path: "override"}
+    if path == ("pretrain", "method", "name"):
+        document.before_method = frozenset(document.tree["pretrain"]) - {"method"}
+    elif path[0] == "pretrain":
+        document.before_method -= {*path[1:2]}
 
 
 def _step_into(target: Any, part: str, override: str) -> str | int:

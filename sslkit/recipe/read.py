@@ -35,11 +35,14 @@ class Document:
         tree: The values.
         places: Key path to `file:line`, or to the override that set it.
         source: What to call the whole, for keys without a place.
+        before_method: Tables of [pretrain] that were written for another method than the one that is named now; what
+            that takes of them is its own affair.
     """
 
     tree: dict[str, Any]
     places: dict[KeyPath, str] = field(default_factory=dict)
     source: str = "recipe"
+    before_method: frozenset[str] = frozenset()
 
     def where(self, path: KeyPath) -> str:
         """Return `file:line` of a key, or of the nearest table above it."""

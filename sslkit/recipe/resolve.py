@@ -179,7 +179,7 @@ class _Resolver:
         name = method.component.name
         for slot in slots:
             path = ("pretrain", slot)
-            if slot in table and slot not in signature.engine:
+            if slot in table and slot not in signature.engine and slot not in self.document.before_method:
                 self._problem(path, f"the method {name} takes no {slot}; leave the table out")
             if slot not in table and slot in signature.engine and slot not in signature.optional:
                 self._problem(path, f"is required by the method {name}: add [pretrain.{slot}]")

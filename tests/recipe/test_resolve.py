@@ -33,6 +33,38 @@ def test_a_good_recipe(light):
     ]
 
 
+def child_of(path, text):
+    child = path.with_name("child.toml")
+    child.write_text(f'extends = "{path.name}"\n{text}', encoding="utf-8")
+    return child
+
+
+WHOLE = '[pretrain.method]\nname = "local.whole"\n'
+
+
+def test_a_new_method_leaves_out_what_it_has_no_use_for(light):
+    path = light()
+    plan = load_recipe(child_of(path, WHOLE)).pretrain
+    assert (plan.method.component.name, plan.backbone, plan.objective) == ("local.whole", None, None)
+    assert load_recipe(path, ["pretrain.method.name=local.whole"]).pretrain.objective is None
+    again = child_of(path, WHOLE).rename(path.with_name("whole.toml"))
+    assert load_recipe(child_of(again, 'name = "grandchild"')).pretrain.objective is None
+    back = child_of(again, '[pretrain.method]\nname = "local.method"\n')
+    assert load_recipe(back).pretrain.objective.component.name == "local.objective"
+
+
+def test_what_is_written_for_the_new_method_is_still_surplus(light):
+    path = light()
+    child = child_of(path, WHOLE + '[pretrain.backbone]\nmodel = "large"\n')
+    assert problems(child) == [
+        "child.toml:4 pretrain.backbone: the method local.whole takes no backbone; leave the table out"
+    ]
+    own = child_of(path, WHOLE).rename(path.with_name("whole.toml"))
+    assert "takes no backbone" in problems(child_of(own, '[pretrain.backbone]\nmodel = "large"\n'))[0]
+    overrides = ["pretrain.method.name=local.whole", "pretrain.backbone.model=large"]
+    assert "takes no backbone" in problems(path, *overrides)[0]
+
+
 def test_all_problems_at_once_in_the_order_of_the_file(light):
     path = light("epochs = 2\nbatch_size = 4", 'epochs = "2"\nbatch_size = 0\nepoch = 3', more="k = true\nkk = 1\n")
     path.write_text(path.read_text().replace('"local.objective"', '"local.objektive"').replace('model = "tiny"', ""))
