@@ -166,10 +166,11 @@ class Head(Protocol):
 class Objective(Protocol):
     """Any callable; it declares by name what it wants beside the projections: labels, indices, progress.
 
-    It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks. With
-    `rank_local = True` it is given its rank's own and gathers the others' itself: it then returns the loss of the
-    global batch and leaves W times its gradient on the own rows. `min_views`: how many views of an image it compares at
-    least. `needs_labels = True`: data without labels is refused.
+    It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks; where a run
+    computes in bf16 it is called outside of autocast. With `rank_local = True` it is given its rank's own rows and
+    gathers the others' itself: it then returns the loss of the global batch and leaves W times its gradient on the own
+    rows. `min_views`: how many views of an image it compares at least. `needs_labels = True`: data without labels is
+    refused.
     """
 
     def __call__(self, projections: list[Tensor]) -> Loss:

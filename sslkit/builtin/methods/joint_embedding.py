@@ -86,7 +86,9 @@ class JointEmbedding(nn.Module):
             # The global batch, so that a plainly written objective means the same on any number of ranks.
             projections = list(gather_rows(torch.stack(projections, dim=1)).unbind(dim=1))
             offered |= {name: gather_rows(offered[name]) for name in ("labels", "indices") if name in self.wanted}
-        return self.objective(projections, **{name: offered[name] for name in self.wanted})
+        # Products in half precision would undo it within: an objective written plainly is right under bf16 too.
+        with torch.autocast(projections[0].device.type, enabled=False):
+            return self.objective(projections, **{name: offered[name] for name in self.wanted})
 
     def forward(self, batch: Batch) -> Loss:
         """Return the loss of a batch in one go: `loss(embed(batch), batch)`."""

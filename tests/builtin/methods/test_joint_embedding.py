@@ -73,6 +73,20 @@ def test_head_sees_all_views_at_once_and_projections_are_float32_per_view():
     assert [(tuple(z.shape), z.dtype) for z in given] == [((5, 4), torch.float32)] * 3
 
 
+def test_an_objective_computes_in_float32_inside_autocast():
+    products = []
+
+    def objective(projections):
+        products.append(projections[0] @ projections[1].T)
+        return products[-1].sum()
+
+    method = JointEmbedding(CountingBackbone(), nn.Linear(2, 4), objective)
+    batch = make_batch(4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        method(batch)
+    assert products[0].dtype == torch.float32
+
+
 def test_without_a_head_the_objective_gets_the_features_and_float64_stays():
     method = JointEmbedding(CountingBackbone().double(), None, lambda projections: projections[0].sum())
     batch = make_batch(4)
