@@ -308,12 +308,13 @@ def unmet(requirement: str) -> str | None:
         wanted = Requirement(requirement)
     except InvalidRequirement:
         return f'{requirement!r} is not a requirement; write it as "sslkit-simclr>=0.1"'
-    try:
-        installed = importlib.metadata.version(wanted.name)
-    except importlib.metadata.PackageNotFoundError:
+    # An older version's metadata may be left over in front of the plugin's own, and a half uninstalled one has none.
+    found = importlib.metadata.distributions(name=wanted.name)
+    versions = [version for version in (part.metadata["Version"] for part in found) if version]
+    if not versions:
         folder = canonicalize_name(wanted.name).removeprefix("sslkit-")
         clone = f", or in a clone: pip install -e plugins/{folder}" if folder != canonicalize_name(wanted.name) else ""
         return f'{requirement} is not installed: pip install "{requirement}"{clone}'
-    if not wanted.specifier.contains(installed, prereleases=True):
-        return f'{requirement} is required, {installed} is installed: pip install "{requirement}"'
+    if not any(wanted.specifier.contains(version, prereleases=True) for version in versions):
+        return f'{requirement} is required, {" and ".join(versions)} is installed: pip install "{requirement}"'
     return None

@@ -202,9 +202,19 @@ def test_requires(light, install):
     ]
     assert unmet("steady-plugin>=2").startswith("steady-plugin>=2 is required, 1.5 is installed: pip install")
     assert unmet("no_such_thing") == 'no_such_thing is not installed: pip install "no_such_thing"'
-    assert unmet("sslkit-byol>=0.1").endswith("or in a clone: pip install -e plugins/byol")
+    assert unmet("sslkit-nowhere>=0.1").endswith("or in a clone: pip install -e plugins/nowhere")
     assert "is not a requirement" in unmet("= 3")
     assert unmet(f"pytest=={importlib.metadata.version('pytest')}") is None
+
+
+def test_metadata_that_an_older_version_has_left_behind_meets_nothing_and_hides_nothing(install, site):
+    install("steady", distribution="steady-plugin", version="2.0")
+    left = site / "steady_plugin-1.0.dist-info"
+    left.mkdir()
+    assert unmet("steady-plugin>=2") is None
+    (left / "METADATA").write_text("Metadata-Version: 2.1\nName: steady-plugin\nVersion: 1.0\n", encoding="utf-8")
+    assert unmet("steady-plugin>=2") is None
+    assert "is required" in unmet("steady-plugin>=3")
 
 
 def test_a_component_that_cannot_be_imported_is_a_problem_not_a_traceback(install, light):
