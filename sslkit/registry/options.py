@@ -217,13 +217,19 @@ def _within(given: Any, location: tuple[str | int, ...]) -> tuple[str | int, ...
 
 
 def _known_keys(model: Any, path: tuple[str | int, ...]) -> list[str]:
-    """Return the keys of the table at a path, looking through `Table | None`."""
+    """Return the keys of the table at a path, looking through `Table | None` and arrays of tables."""
     fields: dict[str, Any] = {}
     for part in ("", *path):
-        model = fields[str(part)].annotation if part in fields else model
-        table = next((choice for choice in (model, *typing.get_args(model)) if hasattr(choice, "model_fields")), None)
-        fields = {} if table is None else {info.alias or name: info for name, info in table.model_fields.items()}
+        model = fields.get(str(part), model)
+        fields = next(filter(None, map(_fields, (model, *typing.get_args(model)))), {})
     return list(fields)
+
+
+def _fields(table: Any) -> dict[str, Any]:
+    """Return the types of a table's keys, be it a pydantic model or a TypedDict; nothing if it is no table."""
+    if hasattr(table, "__required_keys__"):
+        return dict(table.__annotations__)
+    return {info.alias or name: info.annotation for name, info in getattr(table, "model_fields", {}).items()}
 
 
 def _shown(value: Any) -> str:
