@@ -103,10 +103,10 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "MomentumCopy", "timm_backbone", "Classifier", "MLPHead", "CrossEntropy", "CropFlip",
-        "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets", "ImageNet", "linear",
-        "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier", "feature_health", "Online",
-        "sgd", "adamw", "cosine", "constant",
+        "JointEmbedding", "embed_views", "MomentumCopy", "timm_backbone", "Classifier", "MLPHead", "CrossEntropy",
+        "CropFlip", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets",
+        "ImageNet", "linear", "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier",
+        "feature_health", "Online", "sgd", "adamw", "cosine", "constant",
     ),
     "Contracts": (
         "Batch", "Progress", "Loss", "LossOutput", "Views", "Backbone", "Head", "Objective", "Method", "Schedule",

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sslkit.builtin.heads.classifier import Classifier as Classifier
     from sslkit.builtin.heads.mlp import MLPHead as MLPHead
     from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
+    from sslkit.builtin.methods.joint_embedding import embed_views as embed_views
     from sslkit.builtin.methods.momentum_copy import MomentumCopy as MomentumCopy
     from sslkit.builtin.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from sslkit.builtin.optimizers.adamw import adamw as adamw
@@ -158,7 +159,7 @@ _HOMES = {
     "sslkit.builtin.heads.classifier": ("Classifier",),
     "sslkit.builtin.heads.mlp": ("MLPHead",),
     "sslkit.builtin.evaluations.spectrum": ("alpha_req", "lidar", "rankme"),
-    "sslkit.builtin.methods.joint_embedding": ("JointEmbedding",),
+    "sslkit.builtin.methods.joint_embedding": ("JointEmbedding", "embed_views"),
     "sslkit.builtin.methods.momentum_copy": ("MomentumCopy",),
     "sslkit.builtin.objectives.cross_entropy": ("CrossEntropy",),
     "sslkit.builtin.optimizers.adamw": ("adamw",),

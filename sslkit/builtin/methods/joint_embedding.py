@@ -59,14 +59,7 @@ class JointEmbedding(nn.Module):
 
     def embed(self, batch: Batch) -> list[Tensor]:
         """Return the features of every view, V tensors [B, D], in the order of the views."""
-        by_size: dict[torch.Size, list[int]] = {}
-        for position, view in enumerate(batch.views):
-            by_size.setdefault(view.shape[1:], []).append(position)
-        features: dict[int, Tensor] = {}
-        for positions in by_size.values():
-            joined = self._features([batch.views[position] for position in positions])
-            features.update(zip(positions, joined.chunk(len(positions)), strict=True))
-        return [features[position] for position in range(len(batch.views))]
+        return embed_views(self.backbone, batch.views)
 
     def loss(self, embeddings: Sequence[Tensor], batch: Batch) -> Loss:
         """Return the objective's loss of all embeddings of the local batch, together with those of all other ranks.
@@ -106,16 +99,37 @@ class JointEmbedding(nn.Module):
         if hook is not None:
             hook(progress)
 
-    def _features(self, views: Sequence[Tensor]) -> Tensor:
-        images = _join(views)
-        features = self.backbone(images)
-        if not isinstance(features, Tensor) or features.ndim != 2 or len(features) != len(images):
-            found = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+
+def embed_views(backbone: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -> list[Tensor]:
+    """Return the features of every view, in one forward pass for each size of images.
+
+    Views of one size pass together, so that BatchNorm takes its statistics over all of them.
+
+    Args:
+        backbone: Images [N, C, h, w] to features [N, D].
+        views: V tensors [B, C, h, w]; sizes may differ.
+
+    Returns:
+        V tensors [B, D], in the order of the views.
+
+    Raises:
+        PluginError: If the backbone returns something else.
+    """
+    by_size: dict[torch.Size, list[int]] = {}
+    for position, view in enumerate(views):
+        by_size.setdefault(view.shape[1:], []).append(position)
+    features: dict[int, Tensor] = {}
+    for positions in by_size.values():
+        images = _join([views[position] for position in positions])
+        joined = backbone(images)
+        if not isinstance(joined, Tensor) or joined.ndim != 2 or len(joined) != len(images):
+            found = list(joined.shape) if isinstance(joined, Tensor) else type(joined).__name__
             raise PluginError(
                 f"the backbone must return features [{len(images)}, D] for {len(images)} images, "
                 f"but returned {found}; pool it, or choose another backbone"
             )
-        return features
+        features.update(zip(positions, joined.chunk(len(positions)), strict=True))
+    return [features[position] for position in range(len(views))]
 
 
 def wanted_arguments(objective: Callable[..., Loss]) -> tuple[str, ...]:
