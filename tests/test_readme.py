@@ -37,14 +37,25 @@ def test_the_ci_runs_exactly_the_commands_of_the_readme(name):
     assert [line.strip() for line in script].count(command) == 1
 
 
-@pytest.mark.parametrize("name", ["quickstart", "tests"])
-def test_a_command_installs_the_root_first_and_extras_only_on_it(name):
+@pytest.mark.parametrize(
+    ("name", "plugins"),
+    [("quickstart", ["-e", "plugins/simclr"]), ("tests", ["-r", "plugins/requirements.txt"])],
+    ids=["quickstart", "tests"],
+)
+def test_a_command_installs_the_root_first_and_extras_only_on_it(name, plugins):
     install = next(part for part in _marked(f"command: {name}").split("&&") if "pip install" in part)
     words = shlex.split(install)
     root = words.index("-e") + 1
     assert words[root] in (".", ".[test]")
-    assert words[root + 1 :] == ["-e", "plugins/simclr"]
+    assert words[root + 1 :] == plugins
     assert words[:root] == ["python", "-m", "pip", "install", "-e"]
+
+
+def test_all_plugins_of_the_clone_are_listed_simclr_first():
+    lines = (ROOT / "plugins" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    listed = [line.removeprefix("-e ") for line in lines if line.startswith("-e ")]
+    assert listed[0] == "plugins/simclr"
+    assert sorted(listed) == sorted(f"plugins/{path.parent.name}" for path in ROOT.glob("plugins/*/pyproject.toml"))
 
 
 def test_the_picture_is_a_table_of_scores_and_loads_nothing():

@@ -96,12 +96,12 @@ class SelfDistillation(nn.Module):
     @property
     def backbone(self) -> nn.Module:
         """The teacher's backbone."""
-        return self.teacher.module["backbone"]  # type: ignore[no-any-return]
+        return self.teacher.module.get_submodule("backbone")
 
     @property
     def head(self) -> nn.Module:
         """The teacher's head."""
-        return self.teacher.module["head"]  # type: ignore[no-any-return]
+        return self.teacher.module.get_submodule("head")
 
     def embed(self, batch: Batch) -> dict[str, list[Tensor]]:
         """Return the student's features of all views and the teacher's of the large ones, each [B, D]."""

@@ -73,7 +73,7 @@ class MaskedAutoencoder(nn.Module):
     def embed(self, batch: Batch) -> list[Tensor]:
         """Return the error of every view of every image, V tensors float32 [B]."""
         num_patches, num_views = len(self.backbone.positions), len(batch.views)
-        drawn = batch.uniforms(num_views * num_patches).unflatten(1, (num_views, num_patches))
+        drawn = batch.uniforms(num_views * num_patches).view(-1, num_views, num_patches)
         return [self._error(view, drawn[:, number].argsort(dim=1)) for number, view in enumerate(batch.views)]
 
     def loss(self, embeddings: Sequence[Tensor], batch: Batch) -> Loss:
@@ -83,7 +83,8 @@ class MaskedAutoencoder(nn.Module):
     def _error(self, images: Tensor, order: Tensor) -> Tensor:
         seen, hidden = order[:, : self._num_seen], order[:, self._num_seen :]
         told = self.decoder(self.backbone.tokens(images, seen), seen, hidden)
-        return (told.float() - self.targets(images, hidden)).square().mean(dim=(1, 2))
+        difference: Tensor = told.float() - self.targets(images, hidden)
+        return difference.square().mean(dim=(1, 2))
 
     def targets(self, images: Tensor, places: Tensor) -> Tensor:
         """Return what the decoder should tell of some patches, float32 [N, K, p * p * C].
@@ -100,6 +101,8 @@ class MaskedAutoencoder(nn.Module):
 
 
 class _Decoder(nn.Module):
+    positions: Tensor
+
     def __init__(self, encoder: ViT, dim: int, depth: int, num_heads: int) -> None:
         super().__init__()
         side = round(len(encoder.positions) ** 0.5)

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 
 import torch
 from annotated_types import Ge, Gt
-from timm.layers import PatchEmbed, build_sincos2d_pos_embed
+from timm.layers.patch_embed import PatchEmbed
+from timm.layers.pos_embed_sincos import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
