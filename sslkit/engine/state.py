@@ -15,7 +15,7 @@ from typing import Any, Final
 from sslkit.engine.assemble import Pretraining
 from sslkit.engine.checkpoint import choose_checkpoint, read_checkpoint, save_checkpoint
 from sslkit.engine.distributed import on_first
-from sslkit.engine.interfaces import Progress
+from sslkit.engine.interfaces import Normalisation, Progress
 from sslkit.engine.inventory import keep_inventory, what_differs
 from sslkit.engine.trees import load_model_tree, load_optimizer_tree, optimizer_tree
 from sslkit.errors import NonFiniteError, RunError
@@ -41,6 +41,11 @@ class PretrainState:
     def method(self) -> Any:
         """The module that is trained."""
         return self.pretraining.method
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """What was done to the views before the method saw them."""
+        return self.pretraining.normalisation
 
     @property
     def epochs(self) -> int:
