@@ -7,7 +7,7 @@ exporters. A missing transfer set shows here, not after 100 epochs. Called by `r
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -128,15 +128,21 @@ def _build_pretraining(
     seed = recipe.seed
     data = opened.open(plan.data)
     views = built(plan.views, seed)
-    method = build_method(plan, seed, num_samples=len(data.split("pretrain")), num_classes=data.num_classes)
+    initial: list[nn.Module] = []
+
+    def begin(backbone: nn.Module) -> None:
+        if keep_initial:
+            initial.append(copy.deepcopy(backbone))
+        if plan.weights is not None:
+            load_into(backbone, plan.weights, partial=plan.partial_weights)
+
+    num_samples = len(data.split("pretrain"))
+    method = build_method(plan, seed, num_samples=num_samples, num_classes=data.num_classes, begin=begin)
     require_labels_to_train(method, data, plan)
     if trained_with(method.backbone):
         raise RunError(
             "pretrain.backbone brings weights along; name builtin.timm there, and pretrain.weights = 'timm:...'"
         )
-    initial = copy.deepcopy(method.backbone) if keep_initial else None
-    if plan.weights is not None:
-        load_into(method.backbone, plan.weights, partial=plan.partial_weights)
     with naming_the_size(plan.views):
         pretraining = assemble(
             method,
@@ -162,7 +168,7 @@ def _build_pretraining(
                 build_callback(watcher, opened.open(watcher.data or plan.data), seed) for watcher in plan.callbacks
             ],
         )
-    return pretraining, initial
+    return pretraining, next(iter(initial), None)
 
 
 def load_frozen(recipe: Recipe, device: torch.device | str = "cpu", workers: int | None = None) -> FrozenModel:
@@ -211,14 +217,27 @@ def build_callback(plan: CallbackPlan, data: Data, seed: int) -> Any:
     return built(plan.callback, seed, data=data) if plan.takes_data else built(plan.callback, seed)
 
 
-def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes: int | None) -> Any:
+def build_method(
+    plan: PretrainPlan,
+    seed: int,
+    *,
+    num_samples: int,
+    num_classes: int | None,
+    begin: Callable[[nn.Module], None] = lambda backbone: None,
+) -> Any:
     """Build backbone, head, objective and the method that joins them.
 
     Each is constructed under a seed of its own place in the recipe: adding a probe must not move the initial weights.
+
+    Args:
+        begin: Is given the backbone as it begins, to load weights into it: before the method is built, which may copy
+            it, or afterwards where the method brings its own.
     """
     backbone = None if plan.backbone is None else built(plan.backbone, seed)
     if backbone is not None and not isinstance(getattr(backbone, "feature_dim", None), int):
         raise PluginError(f"{plan.backbone.component.name} has no integer feature_dim")  # type: ignore[union-attr]
+    if backbone is not None:
+        begin(backbone)
     engine = {"num_samples": num_samples, "num_classes": num_classes}
     in_dim = getattr(backbone, "feature_dim", None)
     head = None if plan.head is None else built(plan.head, seed, in_dim=in_dim, num_classes=num_classes)
@@ -228,7 +247,10 @@ def build_method(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes
         objective = built(plan.objective, seed, dim=dim, **engine)
     parts = {"backbone": backbone, "head": head, "objective": objective}
     given = {name: part for name, part in parts.items() if part is not None}
-    return built(plan.method, seed, **given, **engine)
+    method = built(plan.method, seed, **given, **engine)
+    if backbone is None:
+        begin(method.backbone)
+    return method
 
 
 def method_without_storage(plan: PretrainPlan, seed: int, *, num_samples: int, num_classes: int | None) -> Any:

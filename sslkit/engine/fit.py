@@ -68,18 +68,18 @@ def require_fit(backbone: nn.Module, shapes: Sequence[Shape], normalisation: Nor
 
 
 def require_views(method: nn.Module, num_views: int) -> None:
-    """Check that there are as many views as the objective compares.
+    """Check that there are as many views as the method or its objective compares.
 
     Raises:
         RunError: There are fewer.
     """
-    objective = getattr(method, "objective", None)
-    least: int = getattr(objective, "min_views", 1)
-    if num_views < least:
-        raise RunError(
-            f"pretrain.views makes {num_views} {'view' if num_views == 1 else 'views'} of each image, "
-            f"{type(objective).__name__} compares at least {least}; set num_views = {least}"
-        )
+    for part in (method, getattr(method, "objective", None)):
+        least: int = getattr(part, "min_views", 1)
+        if num_views < least:
+            raise RunError(
+                f"pretrain.views makes {num_views} {'view' if num_views == 1 else 'views'} of each image, "
+                f"{type(part).__name__} compares at least {least}; set num_views = {least}"
+            )
 
 
 def require_shares(method: nn.Module, batch_size: int, micro_batch_size: int | None) -> None:

@@ -166,8 +166,8 @@ class Head(Protocol):
 class Objective(Protocol):
     """Any callable; it declares by name what it wants beside the projections: labels, indices, progress.
 
-    It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks; where a run
-    computes in bf16 it is called outside of autocast. With `rank_local = True` it is given its rank's own rows and
+    It is given the rows of the global batch, on every rank the same, and torch is seeded alike on all ranks; where a
+    run computes in bf16 it is called outside of autocast. With `rank_local = True` it is given its rank's own rows and
     gathers the others' itself: it then returns the loss of the global batch and leaves W times its gradient on the own
     rows. `min_views`: how many views of an image it compares at least. `needs_labels = True`: data without labels is
     refused.
@@ -215,7 +215,7 @@ class Method(Protocol):
 
     `embed(batch)` is per sample, replayable and changes nothing but BatchNorm statistics; `loss(embeddings,
     batch)` runs once a step on the rank's whole batch. Optional: `after_backward(progress)`,
-    `after_step(progress)`.
+    `after_step(progress)`; `min_views`, how many views of an image it compares at least.
     """
 
     backbone: nn.Module

@@ -240,6 +240,52 @@ def test_weights_bring_their_normalisation(recipe_file, tmp_path):
         run(recipe_file(), runs=tmp_path, overrides=[f"pretrain.weights='{first.folder}'", other])
 
 
+COPYING = """
+import sslkit
+from sslkit import hookimpl
+SSLKIT_API = 1
+
+class Copying(sslkit.JointEmbedding):
+    min_views = 2
+
+    def __init__(self, backbone, head, objective):
+        super().__init__(backbone, head, objective)
+        self.target = sslkit.MomentumCopy(backbone)
+
+@hookimpl
+def sslkit_register(register):
+    register.method("copying", f"{__name__}:Copying", summary="")
+"""
+
+
+@pytest.fixture
+def copying(recipe_file, tmp_path):
+    plugin = tmp_path / "copying.py"
+    plugin.write_text(COPYING)
+    path = recipe_file()
+    text = path.read_text().replace("plugins = [", f"plugins = ['{plugin}', ", 1)
+    path.write_text(text.replace("[pretrain.data]", '[pretrain.method]\nname = "local.copying"\n[pretrain.data]', 1))
+    return path
+
+
+def test_a_methods_copy_of_the_backbone_begins_with_the_weights_too(recipe_file, copying, tmp_path):
+    first = run(recipe_file(name="first.toml"), runs=tmp_path).folder
+    overrides = [f"pretrain.weights='{first}'", "pretrain.optimizer.learning_rate=1e-12"]
+    copied = run(copying, runs=tmp_path, overrides=overrides).folder
+    (checkpoint,) = sorted((copied / "checkpoints").glob("step-*"))[-1:]
+    state = load_file(checkpoint / "model.safetensors")
+    begun = {name: tensor for name, tensor in weights(first).items() if tensor.is_floating_point()}
+    assert begun
+    for name, tensor in begun.items():
+        assert torch.equal(state[f"target.module.{name}"], tensor), name
+
+
+def test_a_method_says_how_many_views_it_compares(copying, tmp_path):
+    copying.write_text(copying.read_text().replace('"local.brightness"', '"builtin.crop_flip"\nimage_size = 16'))
+    with pytest.raises(RunError, match="makes 1 view of each image, Copying compares at least 2; set num_views = 2"):
+        run(copying, runs=tmp_path)
+
+
 def test_the_resolved_recipe_knows_where_the_data_was(recipe_file, tmp_path):
     images = tmp_path / "data" / "images"
     images.mkdir(parents=True)

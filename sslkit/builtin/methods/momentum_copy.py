@@ -47,4 +47,5 @@ class MomentumCopy(nn.Module):
         """
         mine: list[Tensor] = list(self.module.parameters())
         theirs: list[Tensor] = list(module.parameters())
-        torch._foreach_lerp_(mine, theirs, 1.0 - momentum)  # one launch for all of them on a device
+        if mine:  # a head may have none
+            torch._foreach_lerp_(mine, theirs, 1.0 - momentum)  # one launch for all of them on a device

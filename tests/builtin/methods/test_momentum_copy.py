@@ -45,3 +45,7 @@ def test_its_statistics_are_its_own(network):
     assert torch.equal(target.module[1].running_mean, torch.zeros(4))
     target(torch.randn(8, 3))
     assert target.module[1].num_batches_tracked == 1
+
+
+def test_a_module_without_parameters_has_nothing_to_follow():
+    MomentumCopy(nn.Identity()).follow(nn.Identity(), 0.9)
