@@ -229,9 +229,8 @@ def build_method(
 
     Each is constructed under a seed of its own place in the recipe: adding a probe must not move the initial weights.
 
-    Args:
-        begin: Is given the backbone as it begins, to load weights into it: before the method is built, which may copy
-            it, or afterwards where the method brings its own.
+    `begin` is given the backbone as it begins, to load weights into it: before the method is built, which may copy it,
+    or afterwards where the method brings its own.
     """
     backbone = None if plan.backbone is None else built(plan.backbone, seed)
     if backbone is not None and not isinstance(getattr(backbone, "feature_dim", None), int):
