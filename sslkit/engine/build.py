@@ -223,7 +223,7 @@ def build_method(
     *,
     num_samples: int,
     num_classes: int | None,
-    begin: Callable[[nn.Module], None] = lambda backbone: None,
+    begin: Callable[[nn.Module], None] | None = None,
 ) -> Any:
     """Build backbone, head, objective and the method that joins them.
 
@@ -235,7 +235,7 @@ def build_method(
     backbone = None if plan.backbone is None else built(plan.backbone, seed)
     if backbone is not None and not isinstance(getattr(backbone, "feature_dim", None), int):
         raise PluginError(f"{plan.backbone.component.name} has no integer feature_dim")  # type: ignore[union-attr]
-    if backbone is not None:
+    if begin is not None and backbone is not None:
         begin(backbone)
     engine = {"num_samples": num_samples, "num_classes": num_classes}
     in_dim = getattr(backbone, "feature_dim", None)
@@ -247,7 +247,7 @@ def build_method(
     parts = {"backbone": backbone, "head": head, "objective": objective}
     given = {name: part for name, part in parts.items() if part is not None}
     method = built(plan.method, seed, **given, **engine)
-    if backbone is None:
+    if begin is not None and backbone is None:
         begin(method.backbone)
     return method
 

@@ -90,8 +90,10 @@ FAULTS = [
     (distortion._places, "former >= place", "former > place", partial(
         test_operations.test_numbers_become_the_24_orders)),
     (distortion._places, "number // count", "number // 2", RATES),
-    (ColourDistortion._jitter, "1 + 0.8 * s)", "1 + 0.4 * s)", RATES),
-    (ColourDistortion._jitter, "max(0.0, 1 - 0.8 * s)", "1 - 0.8 * s", partial(
+    (ColourDistortion._jitter, "_about_one(0.8 * s)", "_about_one(0.4 * s)", RATES),
+    (ColourDistortion._jitter, " * self.saturation_strength", "", RATES),
+    (distortion._about_one, "1 + width", "1 + width / 2", RATES),
+    (distortion._about_one, "max(0.0, 1 - width)", "1 - width", partial(
         test_parameters.test_strong_factors_end_at_zero)),
     (ColourDistortion.parameters, "draws[:, 6]", "draws[:, 0]", RATES),
     # kornia's composition

@@ -41,6 +41,13 @@ def test_groups_without_adaptation_take_plain_momentum_steps():
     assert optimizer.param_groups[0]["name"] == "no decay"
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(0.001, 0.001), (0.1, 0.005)])
+def test_a_clipped_rate_is_the_smaller_of_learning_rate_and_trust(rate, expected):
+    parameter = with_gradient([3.0, 4.0], [0.6, 0.8])  # trust is 0.001 * 5 / 1
+    LARS([{"params": [parameter], "lr": rate}], clip=True).step()
+    assert parameter.tolist() == pytest.approx([3.0 - expected * 0.6, 4.0 - expected * 0.8], abs=1e-12)
+
+
 @pytest.mark.parametrize(
     ("values", "gradient", "expected"),
     [

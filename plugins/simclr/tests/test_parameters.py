@@ -96,6 +96,10 @@ def test_rates_ranges_and_order(semantics):
     weaker = parameters_of(TwoCrops(semantics=semantics, colour_strength=0.5), draws)["colour"].jitter
     assert weaker.brightness.max().item() == pytest.approx(0.4 if addend else 1.4, abs=0.01)
     assert weaker.hue.min().item() == pytest.approx(-0.1, abs=0.01)
+    paler = parameters_of(TwoCrops(semantics=semantics, saturation_strength=0.5), draws)["colour"].jitter
+    assert paler.saturation.max().item() == pytest.approx(1.4, abs=0.01)
+    assert paler.saturation.min().item() == pytest.approx(0.6, abs=0.01)
+    assert torch.equal(paler.contrast, jitter.contrast)
 
 
 @pytest.mark.parametrize("extra", EXTRAS)

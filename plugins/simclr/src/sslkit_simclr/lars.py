@@ -20,7 +20,7 @@ class LARS(torch.optim.Optimizer):
     One step, for a tensor w with gradient g:
     `u = g + weight_decay * w`; `trust = trust_coefficient * |w| / |u|`, or 1 where either length is 0;
     `v = momentum * v + lr * trust * u`; `w = w - v`. The learning rate is multiplied in before the momentum (so a
-    change of it does not touch steps already in v), and there is neither Nesterov momentum nor clipping.
+    change of it does not touch steps already in v), and there is no Nesterov momentum.
     In groups with `adapt = False` (batch normalisation, biases) trust is 1: plain momentum.
 
     Source: You et al. 2017 (arXiv 1708.03888); `lars_optimizer.py` of the paper's code with `classic_momentum`.
@@ -31,6 +31,8 @@ class LARS(torch.optim.Optimizer):
             The engine sets all three from the recipe.
         momentum: Share of the previous step that is kept.
         trust_coefficient: Length of a step relative to the weights, at a learning rate of 1.
+        clip: Let the learning rate limit a step instead of scaling it. Reimplementations have it, the paper's code has
+            not; rates of one are no rates of the other.
 
     Raises:
         ValueError: If an option is out of range.
@@ -42,6 +44,7 @@ class LARS(torch.optim.Optimizer):
         *,
         momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9,
         trust_coefficient: Annotated[float, Gt(0)] = 0.001,
+        clip: bool = False,
     ) -> None:
         if not 0 <= momentum < 1:
             raise ValueError(f"LARS: momentum must be in [0, 1), not {momentum}")
@@ -53,6 +56,7 @@ class LARS(torch.optim.Optimizer):
             "adapt": True,
             "momentum": momentum,
             "trust_coefficient": trust_coefficient,
+            "clip": clip,
         }
         super().__init__(params, defaults)
 
@@ -92,7 +96,8 @@ class LARS(torch.optim.Optimizer):
         updates = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
         if group["adapt"]:
             trust = _trust(weights, updates, group["trust_coefficient"])
-            torch._foreach_mul_(updates, list((trust * group["lr"]).unbind()))
+            rates = trust.clamp(max=group["lr"]) if group["clip"] else trust * group["lr"]
+            torch._foreach_mul_(updates, list(rates.unbind()))
         else:
             torch._foreach_mul_(updates, group["lr"])
         torch._foreach_mul_(buffers, group["momentum"])

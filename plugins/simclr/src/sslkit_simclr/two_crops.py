@@ -53,6 +53,8 @@ class TwoCrops:
         coverage: A crop of less than this fraction of the image is drawn again; of no effect in torchvision's law.
         flip_probability: Of mirroring left to right.
         colour_strength: s in the paper: scales all four ranges of the colour jitter.
+        saturation_strength: How wide the range of saturation is beside the paper's; BYOL and its successors have half.
+            Source: Grill et al. 2020 (BYOL, arXiv:2006.07733), table 6.
         jitter_probability: Of the colour jitter.
         grayscale_probability: Of dropping colour.
         blur_probability: Of Gaussian blur; its kernel is a tenth of `image_size`, so below 20 pixels there is none.
@@ -94,6 +96,7 @@ class TwoCrops:
         coverage: Probability = 0.1,
         flip_probability: Probability = 0.5,
         colour_strength: Annotated[float, Interval(ge=0, le=1.5)] = 1.0,
+        saturation_strength: Probability = 1.0,
         jitter_probability: Probability = 0.8,
         grayscale_probability: Probability = 0.2,
         blur_probability: Probability = 0.5,
@@ -139,6 +142,7 @@ class TwoCrops:
                 colour_strength,
                 semantics,
                 pixels.distort,
+                saturation_strength,
             ),
             Blur(
                 blur_probability if blurs else 0.0,

@@ -43,8 +43,9 @@ def distort(images: Tensor, parameters: Distorted, semantics: Semantics) -> Tens
 class ColourDistortion:
     """Brightness, contrast, saturation and hue in an order drawn per view, all 24 equally likely; then colour drop.
 
-    With s the strength: contrast and saturation are uniform in [1 - 0.8s, 1 + 0.8s], hue in [-0.2s, 0.2s] turns.
-    Brightness is an addend in [-0.8s, 0.8s] (paper) or a factor like contrast (torchvision). Factors end at 0.
+    With s the strength: contrast and saturation are uniform in [1 - 0.8s, 1 + 0.8s], hue in [-0.2s, 0.2s] turns; with
+    a strength of its own, saturation's range is that many times as wide. Brightness is an addend in [-0.8s, 0.8s]
+    (paper) or a factor like contrast (torchvision). Factors end at 0.
 
     Source: SimCLR, appendix A.
     """
@@ -54,6 +55,7 @@ class ColourDistortion:
     strength: float
     semantics: Semantics
     pixels: Callable[[Tensor, Distorted, Semantics], Tensor]
+    saturation_strength: float = 1.0
     compiled: bool = False
     name: ClassVar[str] = "colour"
     needs_colour: ClassVar[bool] = True
@@ -72,13 +74,13 @@ class ColourDistortion:
     def _jitter(self, draws: Tensor) -> Jitter:
         s = self.strength
         chosen = draws[:, 0] < self.jitter_probability
-        factors = (max(0.0, 1 - 0.8 * s), 1 + 0.8 * s)
+        factors = _about_one(0.8 * s)
         brightness, neutral = ((-0.8 * s, 0.8 * s), 0.0) if self.semantics == "paper" else (factors, 1.0)
         return Jitter(
             places=_places(draws[:, 1]),
             brightness=unless(chosen, among(draws[:, 2], brightness), neutral),
             contrast=unless(chosen, among(draws[:, 3], factors), 1.0),
-            saturation=unless(chosen, among(draws[:, 4], factors), 1.0),
+            saturation=unless(chosen, among(draws[:, 4], _about_one(0.8 * s * self.saturation_strength)), 1.0),
             hue=unless(chosen, among(draws[:, 5], (-0.2 * s, 0.2 * s)), 0.0),
         )
 
@@ -107,6 +109,10 @@ class ColourDistortion:
             f"hue {360 * hue:+.0f}°",
         )
         return ", ".join(words[number] for number in sorted(range(4), key=places.__getitem__))
+
+
+def _about_one(width: float) -> tuple[float, float]:
+    return max(0.0, 1 - width), 1 + width
 
 
 @cache
