@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
 import typing
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +23,12 @@ from sslkit.registry.discover import Registry
 from sslkit.registry.options import _annotation_text, signature_of
 from sslkit.registry.register import ENGINE_ARGUMENTS, KINDS, Component
 
+kind_page = runpy.run_path(str(Path(__file__).with_name("kinds.py")))["kind_page"]
+
 REFERENCE: Final = Path(__file__).parent / "reference"
 SCHEMA: Final = Path(__file__).with_name("recipe.schema.json")
-NAMESPACES: Final = ("builtin", "simclr")  # what this repository holds; other plugins have their own pages
+# What this repository holds; other plugins have their own pages.
+NAMESPACES: Final = ("builtin", "simclr", "byol", "dino", "mae", "moco", "supcon", "swav", "trackers", "vicreg")
 
 _NOTICE = "<!-- Made by docs/generate.py: change the code or the script, not this page. -->"
 
@@ -139,6 +143,7 @@ def pages() -> dict[str, str]:
         "components.md": _components_page(),
         "commands.md": _commands_page(),
         "api.md": _api_page(),
+        **{f"kinds/{kind}.md": kind_page(kind, _NOTICE) for kind in KINDS},
     }
 
 
@@ -201,8 +206,8 @@ def _components_page() -> str:
         _NOTICE,
         "# Components",
         "",
-        "What sslkit and sslkit-simclr bring. `sslkit components` lists what is installed on your machine, other",
-        "people's plugins too, and `sslkit components NAME` shows one of them with its file and line.",
+        "What sslkit and the plugins of its repository bring. `sslkit components` lists what is installed on your",
+        "machine, other people's plugins too, and `sslkit components NAME` shows one of them with its file and line.",
         "",
     ]
     registry = Registry.discover()
@@ -301,6 +306,7 @@ def main() -> None:
     REFERENCE.mkdir(exist_ok=True)
     for name, text in pages().items():
         path = REFERENCE / name
+        path.parent.mkdir(exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
             print(f"wrote {path}")
