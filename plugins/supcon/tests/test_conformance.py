@@ -1,0 +1,12 @@
+"""Both objectives keep the promises that the engine relies on."""
+
+from __future__ import annotations
+
+import pytest
+
+from sslkit.testing import plugin_checks
+
+
+@pytest.mark.parametrize("check", plugin_checks("supcon"), ids=str)
+def test_conformance(check):
+    check()
