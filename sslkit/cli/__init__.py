@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final
+from typing import Final, NoReturn
 
 import sslkit
+from sslkit.text import one_line
 
 COMMANDS: Final = (
     "run",
@@ -22,13 +23,21 @@ COMMANDS: Final = (
     "data",
     "plugins",
     "components",
+    "new-plugin",
     "doctor",
 )
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says a mistake on one line, as everything else here does, and not below all flags that there are."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {one_line(message, 1000)}; see: {self.prog} --help\n")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands; each sets `run`, called with the parsed arguments."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="sslkit",
         description="Self-supervised vision pretraining and evaluation, from plugins and recipes.",
         epilog="example: sslkit run recipes/simclr_quickstart.toml",
@@ -40,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_commands(parser: argparse.ArgumentParser, names: Sequence[str], *, prefix: str = "") -> None:
-    """Add a subparser for each name, from the file `cli/<prefix><name>.py`: its docstring is the help.
+    """Add a subparser for each name, from the file `cli/<prefix><name>.py` (`_` for `-`): its docstring is the help.
 
     Args:
         parser: The command line's, or that of a command with actions of its own.
@@ -50,7 +59,7 @@ def add_commands(parser: argparse.ArgumentParser, names: Sequence[str], *, prefi
     what = "COMMAND" if not prefix else "ACTION"
     commands = parser.add_subparsers(dest=what.lower(), metavar=what, required=True)
     for name in names:
-        module = import_module(f"sslkit.cli.{prefix}{name}")
+        module = import_module(f"sslkit.cli.{prefix}{name.replace('-', '_')}")
         summary, _, rest = (module.__doc__ or "").partition("\n\n")
         command = commands.add_parser(
             name,

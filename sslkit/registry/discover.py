@@ -9,33 +9,20 @@ second owner of a name silently, and in a shared manager one plugin's misspelt h
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Final
 
 import sslkit
 from sslkit.errors import PluginError
+from sslkit.registry.claims import Claim, alive, claims_by_namespace, code_folder, normalised, true_claim
 from sslkit.registry.load import PluginRecord, load_file, load_module
 from sslkit.registry.register import KINDS, Component, warn_renamed
 from sslkit.text import did_you_mean
 
-GROUP: Final = "sslkit"
 RESERVED: Final = ("builtin", "core", "sslkit", "local")
 
-_NAMESPACE = re.compile(r"[a-z][a-z0-9_]*")
-
-
-@dataclass(frozen=True)
-class _Claim:
-    """One distribution that wants one namespace."""
-
-    distribution: str  # normalised name: the same distribution found twice is one claim
-    owner: str
-    location: str
-    entry_point: EntryPoint
+NAMESPACE = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class Registry:
@@ -48,7 +35,7 @@ class Registry:
         claims: Installed plugins that are not, by namespace.
     """
 
-    def __init__(self, records: Sequence[PluginRecord], claims: Mapping[str, list[_Claim]] | None = None) -> None:
+    def __init__(self, records: Sequence[PluginRecord], claims: Mapping[str, list[Claim]] | None = None) -> None:
         self._loaded: dict[str, list[PluginRecord]] = {}
         self._claims = dict(claims or {})
         for record in records:
@@ -61,10 +48,11 @@ class Registry:
         Args:
             local: Files of a recipe's `plugins` list, which are loaded now; their components are named `local.*`.
         """
-        records = [load_module("builtin", f"sslkit {sslkit.__version__}", "sslkit.builtin.plugin", "sslkit")]
+        own = PluginRecord("builtin", "sslkit", sslkit.__version__, str(Path(sslkit.__file__).parent.parent))
+        records = [load_module(own, "sslkit.builtin.plugin")]
         for path in dict.fromkeys(local):
             records.append(load_file(path, records))
-        return cls(records, _claims())
+        return cls(records, claims_by_namespace())
 
     @property
     def records(self) -> list[PluginRecord]:
@@ -128,62 +116,26 @@ class Registry:
         return f'there is no {kind} "{name}"{advice}; see: sslkit components {kind}'
 
 
-def _claims() -> dict[str, list[_Claim]]:
-    """Return every distribution's claims by namespace, each distribution once however often it is found."""
-    claims: dict[str, list[_Claim]] = defaultdict(list)
-    for distribution in distributions():
-        try:
-            entry_points = [entry for entry in distribution.entry_points if entry.group == GROUP]
-        except Exception:  # unreadable metadata of a foreign package is not our business
-            continue
-        name, version, location = _identity(distribution) if entry_points else ("", "", "")
-        for entry_point in entry_points:
-            claims[_normalised(entry_point.name)].append(
-                _Claim(_normalised(name), f"{name} {version}", location, entry_point)
-            )
-    return dict(claims)
-
-
-def _identity(distribution: Distribution) -> tuple[str, str, str]:
-    """Return name, version and place; from the folder's name where an uninstallation has left only half."""
-    folder = Path(getattr(distribution, "_path", "unknown place/unnamed"))
-    try:
-        name, version = distribution.metadata["Name"], distribution.version
-    except Exception:
-        name = None
-    if not name:
-        name, _, version = folder.stem.partition("-")
-    return name, version, str(folder.parent)
-
-
-def _normalised(name: str) -> str:
-    """Return a name under the packaging rule by which `My-x`, `my.x` and `my_x` are one."""
-    return re.sub(r"[-_.]+", "_", name).lower()
-
-
-def _load_claims(namespace: str, claims: list[_Claim]) -> PluginRecord:
-    owners: dict[str, _Claim] = {}
-    for claim in claims:
-        owners.setdefault(claim.distribution, claim)
-    described = " and ".join(f"{claim.owner} in {claim.location}" for claim in owners.values())
-    record = PluginRecord(namespace, ", ".join(c.owner for c in owners.values()), claims[0].location)
-    if namespace in RESERVED:
-        return record.refuse("conflict", f"{namespace!r} is reserved for sslkit; claimed by {described}")
-    if len(owners) > 1:
-        reason = f"{len(owners)} distributions claim {namespace!r}, none is loaded: {described}"
+def _load_claims(namespace: str, claims: Sequence[Claim]) -> PluginRecord:
+    """Load the plugin that an import would find, if exactly one distribution brings it."""
+    living = alive(claims) or claims
+    owners: dict[str, list[Claim]] = {}  # the same distribution found twice is one
+    for claim in living:
+        owners.setdefault(normalised(claim.distribution), []).append(claim)
+    chosen = [true_claim(of_one) for of_one in owners.values()]
+    described = " and ".join(f"{claim.owner} in {claim.location}" for claim in chosen)
+    if namespace in RESERVED or len(chosen) > 1:
+        record = PluginRecord(namespace, ", ".join(claim.owner for claim in chosen), "", str(chosen[0].location))
+        if namespace in RESERVED:
+            return record.refuse("conflict", f"{namespace!r} is reserved for sslkit; claimed by {described}")
+        reason = f"{len(chosen)} distributions claim {namespace!r}, none is loaded: {described}; uninstall one"
         return record.refuse("conflict", reason)
-    # Left-over metadata may stand beside the real one: the first that loads is the plugin.
-    targets: dict[str, _Claim] = {}
-    for claim in claims:
-        if _NAMESPACE.fullmatch(claim.entry_point.name):
-            targets.setdefault(claim.entry_point.value.partition(":")[0].strip(), claim)
-    if not targets:
-        spelled = claims[0].entry_point.name
-        reason = f"the entry point {spelled!r} of {described} should be lower-case letters, digits and _"
+    (claim,) = chosen
+    record = PluginRecord(namespace, claim.distribution, claim.version, str(code_folder(claim) or claim.location))
+    if not NAMESPACE.fullmatch(claim.name):
+        reason = f"the entry point {claim.name!r} of {described} should be lower-case letters, digits and _"
         return record.refuse("failed", reason)
-    attempts = []
-    for module_name, claim in targets.items():
-        attempts.append(load_module(namespace, claim.owner, module_name, claim.location))
-        if attempts[-1].status == "ok":
-            return attempts[-1]
-    return attempts[0]
+    load_module(record, claim.module)
+    if record.status == "failed" and not alive(claims):
+        record.reason += f"; if {claim.owner} was uninstalled, {claim.metadata} is left over: delete it"
+    return record

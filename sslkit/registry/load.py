@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import io
 import os
 import sys
@@ -31,6 +32,7 @@ from sslkit.text import one_line
 SUPPORTED_APIS: Final = (1,)
 
 _LOCAL: Final = "_sslkit_local_"
+_HOOK: Final = "sslkit_register"
 
 
 @dataclass
@@ -39,23 +41,32 @@ class PluginRecord:
 
     Attributes:
         namespace: First part of its components' names.
-        owner: Distribution and version.
-        location: The folder it was found in, or the file.
+        distribution: Its name; the names and versions of all where several claim the namespace.
+        version: Of the distribution; empty for a file.
+        location: The folder that an import takes it from; that of its metadata if nothing is imported; or the file.
         status: `ok`, `failed` or `conflict`.
         reason: Why it is not ok; for an ok plugin, what it did that it should not have.
+        api: What it says as `SSLKIT_API`; None if nothing, or if it could not be asked.
         traceback: The full traceback of a failed import.
         components: What it registered; empty unless ok.
         renamings: (kind, old full name) -> new full name.
     """
 
     namespace: str
-    owner: str
+    distribution: str
+    version: str
     location: str
     status: Literal["ok", "failed", "conflict"] = "ok"
     reason: str = ""
+    api: int | None = None
     traceback: str = ""
     components: list[Component] = field(default_factory=list)
     renamings: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def owner(self) -> str:
+        """Distribution and version, for messages."""
+        return f"{self.distribution} {self.version}".strip()
 
     def refuse(self, status: Literal["failed", "conflict"], reason: str) -> PluginRecord:
         """Make it a row that contributes nothing."""
@@ -64,9 +75,8 @@ class PluginRecord:
         return self
 
 
-def load_module(namespace: str, owner: str, module_name: str, location: str) -> PluginRecord:
-    """Import an installed plugin and let it register."""
-    record = PluginRecord(namespace, owner, location)
+def load_module(record: PluginRecord, module_name: str) -> PluginRecord:
+    """Import an installed plugin and let it register; return its row."""
     with _contained(record):
         _register(record, importlib.import_module(module_name), own_module=False)
     return record
@@ -74,7 +84,7 @@ def load_module(namespace: str, owner: str, module_name: str, location: str) -> 
 
 def load_file(path: Path, others: Sequence[PluginRecord] = ()) -> PluginRecord:
     """Run a plugin file and let it register; a component that one of the others has already is refused."""
-    record = PluginRecord("local", f"the file {path.name}", str(path))
+    record = PluginRecord("local", f"the file {path.name}", "", str(path))
     with _contained(record):
         if not path.is_file():
             raise PluginError(f"there is no file {path}")
@@ -103,22 +113,42 @@ def loaded_files() -> list[Path]:
 
 
 def _register(record: PluginRecord, module: ModuleType, *, own_module: bool) -> None:
-    api = getattr(module, "SSLKIT_API", None)
-    if api not in SUPPORTED_APIS:
-        wanted = " or ".join(map(str, SUPPORTED_APIS))
-        raise PluginError(
-            f"{module.__name__} says SSLKIT_API = {api!r}; this sslkit ({sslkit.__version__}) speaks {wanted}"
-        )
+    _check_api(record, module)
     manager = pluggy.PluginManager("sslkit")
     manager.add_hookspecs(hookspecs.PluginHooks)
-    manager.register(module, record.namespace)
-    manager.check_pending()
+    for name in vars(module):
+        if name != _HOOK and manager.parse_hookimpl_opts(module, name) is not None:
+            raise PluginError(f"{module.__name__}: there is no hook {name}; write {_HOOK}(register)")
+    try:
+        manager.register(module, record.namespace)
+    except pluggy.PluginValidationError:
+        signature = inspect.signature(getattr(module, _HOOK))
+        raise PluginError(
+            f"{module.__name__} has {_HOOK}{signature}, but it is given register and nothing else: "
+            f"write {_HOOK}(register)"
+        ) from None
     if not manager.hook.sslkit_register.get_hookimpls():
-        raise PluginError(f"{module.__name__} has no @hookimpl sslkit_register(register)")
+        raise PluginError(f"{module.__name__} has no @hookimpl {_HOOK}(register)")
     register = Register(record.namespace, record.owner, module if own_module else None)
     manager.hook.sslkit_register(register=register)
     record.components = register.components
     record.renamings = register.renamings
+
+
+def _check_api(record: PluginRecord, module: ModuleType) -> None:
+    api = getattr(module, "SSLKIT_API", None)
+    wanted = " or ".join(map(str, SUPPORTED_APIS))
+    if api is None:
+        raise PluginError(
+            f"{module.__name__} does not say which SSLKIT_API it speaks: write SSLKIT_API = {wanted} in it"
+        )
+    record.api = api if isinstance(api, int) else None
+    if api not in SUPPORTED_APIS:
+        newer = isinstance(api, int) and api > max(SUPPORTED_APIS)
+        raise PluginError(
+            f"{module.__name__} says SSLKIT_API = {one_line(repr(api), 40)}; this sslkit ({sslkit.__version__}) speaks "
+            f"{wanted}: install a newer {'sslkit' if newer else record.distribution}"
+        )
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from sslkit.registry.register import ENGINE_ARGUMENTS, Component
 from sslkit.text import did_you_mean, one_line
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+_OPTIONS = STRICT | pydantic.ConfigDict(validate_default=True)  # a default of 1 for a number is 1.0, said or not
 
 
 class Problem(NamedTuple):
@@ -115,7 +116,7 @@ def signature_of(component: Component) -> Signature:
             optional.append(parameter.name)
     try:
         with warnings.catch_warnings(action="ignore"):  # an option may well be called copy or schema
-            model = pydantic.create_model(component.name, __config__=STRICT, **fields)
+            model = pydantic.create_model(component.name, __config__=_OPTIONS, **fields)
     except Exception as error:  # a type that pydantic does not take
         raise PluginError(f"{component.kind} {component.name}: options cannot be read: {one_line(error)}") from error
     for name in fields.keys() - model.model_fields.keys():

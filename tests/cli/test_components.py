@@ -1,5 +1,6 @@
 """`sslkit components`: the list, and a table to paste that really passes."""
 
+import json
 import re
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sslkit.__main__ import main
 from sslkit.recipe.resolve import load_recipe
 from sslkit.registry.discover import Registry
+from sslkit.registry.register import KINDS
 
 COMPONENTS = sorted(
     {(c.kind, c.name) for c in Registry.discover().components() if c.name.split(".")[0] in ("builtin", "simclr")}
@@ -18,11 +20,40 @@ def shown(capsys, *arguments):
     return capsys.readouterr().out
 
 
-def test_the_list(capsys):
-    everything = shown(capsys)
-    assert re.search(r"^objective +simclr\.nt_xent +\S", everything, re.MULTILINE)
-    objectives = [line.split() for line in shown(capsys, "objective").splitlines()]
-    assert objectives == [line.split() for line in everything.splitlines() if line.startswith("objective ")]
+def test_the_list_goes_by_kind_and_names_owners(capsys):
+    everything = shown(capsys).splitlines()
+    kinds = [line for line in everything if not line.startswith(" ")]
+    assert [kind for kind in KINDS if kind in kinds] == kinds
+    objectives = shown(capsys, "objective").splitlines()
+    assert objectives[0] == "objective"
+    assert [line.split() for line in objectives] == [
+        line.split() for line in everything[everything.index("objective") : everything.index("method")]
+    ]
+    assert any(re.search(r"^  simclr\.nt_xent +sslkit-simclr \S+  \S", line) for line in objectives)
+
+
+def test_the_list_ends_with_what_cannot_be_used(capsys, install):
+    install("shaky", "1 / 0")
+    assert shown(capsys).splitlines()[-1] == (
+        "cannot be used: shaky (toy-shaky 1.0): ZeroDivisionError: division by zero"
+    )
+
+
+def test_the_list_for_a_program(capsys, install):
+    install("good", version="1.5")
+    install("hollow", "from sslkit import hookimpl\nSSLKIT_API = 1\n@hookimpl\ndef sslkit_register(register):\n"
+            "    register.objective('gone', 'no_such_package:X', summary='')")  # fmt: skip
+    said = json.loads(shown(capsys, "objective", "--json"))
+    assert said["schema"] == 1
+    rows = {row["name"]: row for row in said["components"]}
+    good = rows["good.loss"]
+    assert (good["owner"], good["version"], good["kind"], good["reason"]) == ("toy-good", "1.5", "objective", "")
+    assert good["options"] == [{"name": "scale", "type": "number", "required": False, "default": 1.0, "doc": ""}]
+    assert "No module named 'no_such_package'" in rows["hollow.gone"]["reason"]
+    assert rows["builtin.cross_entropy"]["engine"] == ["dim", "num_classes"]
+    (one,) = json.loads(shown(capsys, "builtin.cosine", "--json"))["components"]
+    assert [option["name"] for option in one["options"]] == ["warmup_epochs", "final_factor"]
+    assert one["options"][0]["doc"] == "Epochs of linear warm-up; 0 starts at the full value."
 
 
 def test_one_component(capsys):

@@ -18,11 +18,19 @@ BROKEN = {
     "misspells": ("def f(:", "SyntaxError"),
     "leaves": ("import sys\nsys.exit(3)", "SystemExit: 3"),
     "skips": ("class Odd(BaseException): ...\nraise Odd('no test')", "Odd: no test"),
-    "old": (HOOK.replace("API = 1", "API = 99") + "pass", "says SSLKIT_API = 99; this sslkit"),
-    "silent": ("from sslkit import hookimpl", "says SSLKIT_API = None"),
+    "old": (HOOK.replace("API = 1", "API = 99") + "pass", "speaks 1: install a newer sslkit"),
+    "older": (HOOK.replace("API = 1", "API = 0") + "pass", "speaks 1: install a newer toy-older"),
+    "silent": ("from sslkit import hookimpl", "does not say which SSLKIT_API it speaks: write SSLKIT_API = 1 in it"),
     "hookless": (HEAD, "has no @hookimpl sslkit_register(register)"),
-    "wrong_argument": (HEAD + "@hookimpl\ndef sslkit_register(registry): ...", "registry"),
-    "misspelt_hook": (HEAD + "@hookimpl\ndef sslkit_regster(register): ...", "sslkit_regster"),
+    "wrong_argument": (HEAD + "@hookimpl\ndef sslkit_register(registry): ...", "is given register and nothing else"),
+    "one_too_many": (
+        HOOK.replace("(register)", "(register, extra)") + "pass",
+        "has sslkit_register(register, extra), but",
+    ),
+    "misspelt_hook": (
+        HEAD + "@hookimpl\ndef sslkit_regster(register): ...",
+        "no hook sslkit_regster; write sslkit_register(",
+    ),
     "hook_raises": (HOOK + "raise OSError('no disk')", "OSError: no disk"),
     "bad_name": (HOOK + "register.head('My-Head', 'a:B', summary='')", "lower-case letters, digits and _"),
     "no_string": (HOOK + "register.head('head', dict, summary='')", "the target is a string"),
@@ -95,26 +103,6 @@ def test_a_removed_working_folder_hinders_nobody(install, tmp_path, monkeypatch)
     assert row(Registry.discover(), "good").status == "ok"
 
 
-def test_left_over_metadata_neither_hides_nor_doubles_a_plugin(install, tmp_path, monkeypatch):
-    install("good", version="2.0")
-    stale = tmp_path / "stale"
-    stale.mkdir()
-    install("good", version="1.0", module="a_module_that_is_gone", folder=stale)
-    monkeypatch.syspath_prepend(str(stale))  # the left-over is found first
-    registry = Registry.discover()
-    assert row(registry, "good").status == "ok"
-    assert row(registry, "good").owner == "toy-good 2.0"
-    assert len(registry.components("objective")) == len({c.name for c in registry.components("objective")})
-
-
-def test_the_same_plugin_on_two_paths_is_loaded_once(install, tmp_path, monkeypatch):
-    module = install("good", version="2.0")
-    other = tmp_path / "other"
-    install("good", version="1.9", module=module, folder=other)
-    monkeypatch.syspath_prepend(str(other))
-    assert row(Registry.discover(), "good").status == "ok"
-
-
 def test_metadata_of_which_only_the_entry_points_are_left_is_a_row(site):
     info = site / "half_gone-0.3.dist-info"
     info.mkdir()
@@ -122,6 +110,7 @@ def test_metadata_of_which_only_the_entry_points_are_left_is_a_row(site):
     record = row(Registry.discover(), "half")
     assert (record.status, record.owner) == ("failed", "half_gone 0.3")
     assert "No module named 'half_gone'" in record.reason
+    assert f"if half_gone 0.3 was uninstalled, {info} is left over: delete it" in record.reason
 
 
 def test_unreadable_metadata_of_a_foreign_package_is_nobodys_business(site, install):

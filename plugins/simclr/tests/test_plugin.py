@@ -51,6 +51,7 @@ def test_registered_components():
     assert plugin.SSLKIT_API == 1
     assert {name: row[0] for name, row in recorder.rows.items()} == {
         "two_crops": "views",
+        "multi_crop": "views",
         "one_branch": "views",
         "resnet": "backbone",
         "mlp": "head",

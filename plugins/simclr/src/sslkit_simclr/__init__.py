@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sslkit_simclr.lars import LARS
     from sslkit_simclr.margin_triplet import MarginTriplet
     from sslkit_simclr.mlp import MLP
+    from sslkit_simclr.multi_crop import MultiCrop
     from sslkit_simclr.nt_logistic import NTLogistic
     from sslkit_simclr.nt_xent import NTXent
     from sslkit_simclr.one_branch import OneBranch
@@ -30,6 +31,7 @@ _HOME_OF = {
     "LARS": "sslkit_simclr.lars",
     "MLP": "sslkit_simclr.mlp",
     "MarginTriplet": "sslkit_simclr.margin_triplet",
+    "MultiCrop": "sslkit_simclr.multi_crop",
     "NTLogistic": "sslkit_simclr.nt_logistic",
     "NTXent": "sslkit_simclr.nt_xent",
     "OneBranch": "sslkit_simclr.one_branch",
@@ -45,6 +47,7 @@ __all__ = [
     "MLP",
     "Distillation",
     "MarginTriplet",
+    "MultiCrop",
     "NTLogistic",
     "NTXent",
     "OneBranch",

@@ -21,6 +21,11 @@ def sslkit_register(register: Register) -> None:
         summary="Random crop, flip, colour jitter, grayscale and blur, drawn twice per image; all studied operations.",
     )
     register.views(
+        "multi_crop",
+        "sslkit_simclr.multi_crop:MultiCrop",
+        summary="Groups of such views, each with options of its own: multi-crop, and asymmetric views.",
+    )
+    register.views(
         "one_branch",
         "sslkit_simclr.one_branch:OneBranch",
         summary="One crop twice, one or two operations on one of the two only: the study of figure 5.",

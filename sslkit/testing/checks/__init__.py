@@ -1,0 +1,1 @@
+"""What components promise: one file for each kind, one function for each check, whose name is what it says."""
