@@ -1,6 +1,7 @@
 """Every recipe that is shipped loads; every letter of its keys matters."""
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,8 @@ from sslkit.errors import RecipeError
 from sslkit.recipe.read import locate
 from sslkit.recipe.resolve import load_recipe
 
-RECIPES = sorted(
-    path
-    for path in (Path(__file__).resolve().parents[2] / "recipes").rglob("*.toml")
-    if "sweeps" not in path.parts  # test_sweeps.py has those
-)
+ROOT = Path(__file__).resolve().parents[2] / "recipes"
+RECIPES = sorted(path for path in ROOT.rglob("*.toml") if "sweeps" not in path.parts)  # test_sweeps.py has those
 
 
 def mutations(key):
@@ -55,11 +53,11 @@ def test_every_recipe_loads(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_no_key_may_be_mistyped(path, tmp_path):
-    for base in RECIPES:  # beside the changed one, for its `extends`
-        (tmp_path / base.name).write_text(base.read_text())
+    shutil.copytree(ROOT, tmp_path / "recipes")  # around the changed one, for its `extends`
+    changed = (tmp_path / "recipes" / path.relative_to(ROOT)).with_name(f"mutant_{path.name}")
+    before = set(tmp_path.rglob("*"))
     tried = 0
     for text, line, key, mutated in mutants(path.read_text()):
-        changed = tmp_path / f"mutant_{path.name}"
         changed.write_text(text)
         with pytest.raises(RecipeError) as caught:
             load_recipe(changed)
@@ -70,7 +68,7 @@ def test_no_key_may_be_mistyped(path, tmp_path):
         assert any(wanted.match(problem) for problem in caught.value.problems), (mutated, line, caught.value.problems)
         tried += 1
     assert tried >= 2 * len(re.findall(r"^\w+ *=", path.read_text(), re.MULTILINE))
-    assert {entry.name for entry in tmp_path.iterdir()} == {base.name for base in RECIPES} | {changed.name}
+    assert set(tmp_path.rglob("*")) == before | {changed}
 
 
 def test_a_mistyped_key_stops_the_command_before_anything_is_written(command, tmp_path):

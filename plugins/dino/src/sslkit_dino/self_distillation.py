@@ -59,6 +59,7 @@ class SelfDistillation(nn.Module):
         TypeError: Another head, which has no prototypes.
     """
 
+    min_views = 2
     centre: Tensor
 
     def __init__(

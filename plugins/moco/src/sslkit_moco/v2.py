@@ -54,6 +54,8 @@ class MoCoV2(nn.Module):
         PluginError: If the head does not say how wide its projections are.
     """
 
+    min_views = 2
+
     def __init__(
         self,
         backbone: nn.Module,

@@ -55,6 +55,8 @@ class MoCoV3(nn.Module):
         RunError: If there is no patch projection to freeze.
     """
 
+    min_views = 2
+
     def __init__(
         self,
         backbone: nn.Module,
