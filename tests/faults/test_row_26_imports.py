@@ -27,7 +27,15 @@ LOADING = {
     ("sslkit/builtin/exporters/onnx.py", "find_spec"): "its own packages: constants",
     ("sslkit/builtin/exporters/onnx.py", "import_module"): "the same",
     ("sslkit/studies/projection.py", "find_spec"): "openTSNE, whether it is there",
-    ("plugins/simclr/src/sslkit_simclr/__init__.py", "import_module"): "the front page: a table of its own",
+    ("sslkit/registry/claims.py", "find_spec"): "whether an entry point's module is there: finds, runs nothing",
+    ("sslkit/scaffold.py", "find_spec"): "whether the name of a new package is taken: finds, runs nothing",
+    ("sslkit/testing/listing.py", "import_module"): "its own checks: one file for each kind",
+    ("plugins/trackers/src/sslkit_trackers/mlflow.py", "import_module"): "the service's library: a constant",
+    ("plugins/trackers/src/sslkit_trackers/wandb.py", "import_module"): "the same",
+    **{
+        (f"plugins/{name}/src/sslkit_{name}/__init__.py", "import_module"): "the front page: a table of its own"
+        for name in ("byol", "dino", "mae", "moco", "simclr", "supcon", "swav", "trackers", "vicreg")
+    },
     ("plugins/simclr/src/sslkit_simclr/one_branch.py", "import_module"): "its own operations: constants",
     ("plugins/simclr/src/sslkit_simclr/two_crops.py", "import_module"): "its own operations: constants",
 }
