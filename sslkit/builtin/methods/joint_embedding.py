@@ -25,7 +25,7 @@ class JointEmbedding(nn.Module):
     Both parts see the views of a batch in one forward pass, so that BatchNorm takes its statistics over all of
     them. Source: Chen et al. 2020 (SimCLR), whose code joins the two views before the network (`model.py`).
     Views of several sizes (multi-crop) take one pass per distinct size, as images of unequal sizes cannot be
-    joined. Source: Caron et al. 2020 (SwAV), section 3.3.
+    joined. Source: Caron et al. 2020 (SwAV), section 3.2.
 
     Shapes: V views [B, C, h, w]; features h V x [B, D]; projections z V x [B, P], float32 (float64 stays).
 
