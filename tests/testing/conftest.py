@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-SITE = Path(__file__).parent / "site"
+TOYS = Path(__file__).parent / "toys"
 PLUGINS = ("right", "wrong", "api_99", "loud", "heavy")
 
 
 def leave_metadata(folder, namespace):
-    """Leave what pip would: the entry point of a plugin whose code is in `site`."""
+    """Leave what pip would: the entry point of a plugin whose code is in `toys`."""
     info = folder / f"toys_{namespace}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: toys-{namespace}\nVersion: 1.0\n")
@@ -26,7 +27,7 @@ def toys(tmp_path_factory):
         for namespace in PLUGINS:
             leave_metadata(metadata, namespace)
         leave_metadata(own, "hidden")
-        for folder in (own, metadata, SITE):
+        for folder in (own, metadata, TOYS):
             patch.syspath_prepend(str(folder))
-        patch.setenv("PYTHONPATH", f"{SITE}:{metadata}")
+        patch.setenv("PYTHONPATH", f"{TOYS}{os.pathsep}{metadata}")
         yield

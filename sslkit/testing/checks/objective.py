@@ -79,7 +79,7 @@ def agreeing_views_lower_it(subject: Subject) -> None:
     subject.require(
         agreeing < others,
         "be lower where the views of an image agree",
-        f"it is {float(agreeing):.4g}, and {float(others):.4g} where they are those of other images",
+        f"it is {agreeing.item():.4g}, and {others.item():.4g} where they are those of other images",
         "look at the sign, and at which rows are taken for one image: row b of every view is from image b",
     )
 
@@ -92,7 +92,7 @@ def order_of_the_batch_does_not_matter(subject: Subject) -> None:
     subject.require(
         relative(other, loss, 1e-3) < 1e-4,
         "not depend on the order of the images in the batch",
-        f"the loss is {float(loss):.6g}, and {float(other):.6g} in another order",
+        f"the loss is {loss.item():.6g}, and {other.item():.6g} in another order",
         "compare rows by image, label or index, never by where they stand",
     )
     gradients = zip(plain.gradients(views), moved.gradients([view[order] for view in views], order), strict=True)
@@ -120,7 +120,7 @@ def precision_is_kept_inside_autocast(subject: Subject) -> None:
     subject.require(
         found.dtype in (torch.float32, torch.float64) and relative(found, expected, 1e-3) < 1e-3,
         "compute in float32",
-        f"the loss is {float(found):.6g} ({found.dtype}) inside autocast, {float(expected):.6g} in full precision",
+        f"the loss is {found.item():.6g} ({found.dtype}) inside autocast, {expected.item():.6g} in full precision",
         advice,
     )
     worst = max(relative(one, other, 1e-6) for one, other in zip(asked.gradients(views), gradients, strict=True))
@@ -179,7 +179,7 @@ def state_loads_into_a_fresh_one(subject: Subject) -> None:
     subject.require(
         torch.equal(loss, other),
         "keep all of its state in its state dict",
-        f"a fresh one with the same state dict has the loss {float(other):.8g} in place of {float(loss):.8g}",
+        f"a fresh one with the same state dict has the loss {other.item():.8g} in place of {loss.item():.8g}",
         "register what later steps depend on as a buffer, or compute it from progress",
     )
 

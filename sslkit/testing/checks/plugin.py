@@ -43,7 +43,9 @@ def can_be_loaded(record: PluginRecord, files: tuple[Path, ...]) -> None:
 
 def is_quiet(record: PluginRecord, files: tuple[Path, ...]) -> None:
     """Importing it prints nothing and leaves the working folder alone."""
-    _require(record, not record.reason, "do nothing but register", f"it {record.reason}", "move that into components")
+    # This process may have imported it before anybody looked.
+    reasons = [reason for _, reason, _ in _seen(record.namespace, files)["rows"] if reason]
+    _require(record, not reasons, "do nothing but register", f"it {'; '.join(reasons)}", "move that into components")
 
 
 def is_found_by_a_fresh_process(record: PluginRecord, files: tuple[Path, ...]) -> None:
@@ -51,9 +53,10 @@ def is_found_by_a_fresh_process(record: PluginRecord, files: tuple[Path, ...]) -
     if files:
         raise SkipTest("plugin files are named by recipes")
     rows = _seen(record.namespace, files)["rows"]
+    found = [(status, number) for status, _, number in rows]
     _require(
         record,
-        rows == [["ok", record.reason, len(record.components)]],
+        found == [("ok", len(record.components))],
         "be found by a fresh process",
         f"that finds {rows or 'nothing'}",
         f'install it (pip install -e .), with the entry point [project.entry-points.sslkit] {record.namespace} = "..."',

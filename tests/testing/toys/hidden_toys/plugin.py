@@ -1,0 +1,10 @@
+"""Found by its own process only."""
+
+from sslkit import hookimpl
+
+SSLKIT_API = 1
+
+
+@hookimpl
+def sslkit_register(register):
+    register.head("layers", "right_toys.layers:Layers", summary="A head.")
