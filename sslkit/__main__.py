@@ -71,7 +71,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if rest and (len(overrides) < len(rest) or not hasattr(namespace, "overrides")):
         unknown = next(word for word in rest if word not in overrides or not hasattr(namespace, "overrides"))
-        commands.error(f"unknown argument {unknown!r}; see: sslkit {namespace.command} --help")
+        commands.exit(EXIT_MISTAKE, f"error: unknown argument {unknown!r}; see: sslkit {namespace.command} --help\n")
     if overrides:
         namespace.overrides = [*namespace.overrides, *overrides]
     return namespace

@@ -68,3 +68,16 @@ def duration(seconds: float) -> str:
     if total < 3600:
         return f"{total // 60} min {total % 60:02d} s"
     return f"{total // 3600} h {total % 3600 // 60:02d} min"
+
+
+def span(seconds: float) -> str:
+    """Return a duration of any length, in days from two of them on: `45 s`, `3 h 05 min`, `4.1 days`, `31.7 years`."""
+    days = seconds / 86_400
+    if days < 2:
+        return duration(seconds)
+    return f"{days:.1f} days" if days < 730 else f"{days / 365.25:,.1f} years"
+
+
+def counted(number: int, noun: str) -> str:
+    """Return how many there are of something: `1 run`, `2 runs`, `1,000 runs`."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslkit.text import closest, did_you_mean, duration, one_line, safe_text
+from sslkit.text import closest, counted, did_you_mean, duration, one_line, safe_text, span
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -72,3 +72,16 @@ def test_of_two_components_of_one_short_name_the_first_is_meant():
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_long_times_are_in_days_and_years():
+    assert [span(seconds) for seconds in (45, 90_000, 200_000, 1e9)] == [
+        "45 s",
+        "25 h 00 min",
+        "2.3 days",
+        "31.7 years",
+    ]
+
+
+def test_one_is_no_plural():
+    assert [counted(number, "run") for number in (0, 1, 2, 1200)] == ["0 runs", "1 run", "2 runs", "1,200 runs"]

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sslkit.recipe.plan import Recipe
 
 
@@ -36,10 +38,11 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.recipe is None:
         raise RecipeError("name a recipe, such as: sslkit check recipes/simclr_quickstart.toml")
-    recipes = _recipes(arguments)
+    recipes, remarks = _recipes(arguments)
     many = f"{len(recipes)} runs: " if len(recipes) > 1 else ""
     names = ", ".join(dict.fromkeys(choice.component.name for recipe in recipes for choice in recipe.choices()))
     sys.stdout.write(safe_text(f"{arguments.recipe}: {many}keys, types and ranges are good\ncomponents: {names}\n"))
+    sys.stdout.write("".join(safe_text(f"note: {remark}\n") for remark in remarks))
     if arguments.build:
         from sslkit.engine.check import check_build
 
@@ -50,16 +53,17 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _recipes(arguments: argparse.Namespace) -> list[Recipe]:
-    """Return the recipe, or those of all runs of a study."""
+def _recipes(arguments: argparse.Namespace) -> tuple[list[Recipe], Sequence[str]]:
+    """Return the recipe, or those of all runs of a study, and what there is to remark on."""
     from sslkit.recipe.merge import load_document
     from sslkit.recipe.resolve import resolve
     from sslkit.recipe.sweep import load_sweep
 
     document = load_document(arguments.recipe, arguments.overrides)
     if "sweep" in document.tree:
-        return [point.recipe for point in load_sweep(arguments.recipe, arguments.overrides).points]
-    return [resolve(document, arguments.recipe, arguments.overrides)]
+        sweep = load_sweep(arguments.recipe, arguments.overrides)
+        return [point.recipe for point in sweep.points], sweep.remarks
+    return [resolve(document, arguments.recipe, arguments.overrides)], ()
 
 
 def _print_schema() -> int:

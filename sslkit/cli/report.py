@@ -1,7 +1,7 @@
 """Show the scores of runs, those of several seeds together, as a table, CSV, Markdown, JSON or a page.
 
 Examples:
-  sslkit report runs
+  sslkit report runs                          runs, and which studies there are
   sslkit report runs/simclr_quickstart/* --each
   sslkit report runs -o scores.csv
   sslkit report runs/simclr_quickstart -o scores.html
@@ -11,7 +11,8 @@ Runs that differ only in their seed are one row: mean, sample deviation and numb
 bootstrap interval. Unfinished and broken runs are rows with their status.
 
 Of a study, the folder that sslkit sweep has written, it writes report.html, report.md, report.csv and a picture of each
-chart into the folder, finished or not; with -o or --format just that one.
+chart into the folder, finished or not; with -o or --format just that one. To have other charts, change the recipe's
+[[sweep.report]] and run sslkit sweep again: what has finished is not run again.
 
 exit codes: 0 done, 2 a mistake
 """
@@ -19,6 +20,7 @@ exit codes: 0 done, 2 a mistake
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -57,6 +59,7 @@ def main(arguments: argparse.Namespace) -> int:
     from sslkit.studies.rows import gathered
     from sslkit.studies.study import is_study
     from sslkit.studies.tables import csv_text, json_text, markdown_text
+    from sslkit.text import counted
 
     output = arguments.output
     kind = arguments.format or "table"
@@ -71,10 +74,13 @@ def main(arguments: argparse.Namespace) -> int:
         raise RunError("--each is for tables: a page shows every run and the mean; leave it out")
     if any(map(is_study, arguments.runs)):
         return _report_study(arguments, kind)
-    runs = read_runs(arguments.runs)
+    studies, others = _apart(arguments.runs)
+    if not others and (output is not None or kind != "table"):
+        raise RunError(f"{arguments.runs[0]}: holds studies and no other run; such as: sslkit report {studies[0]}")
+    runs = read_runs(others)
     rows = gathered(runs, each=arguments.each)
     if kind == "table" and output is None:
-        show(parts(rows))
+        show(itertools.chain(parts(rows), map(_outlined, studies)))
         return 0
     if kind == "html":
         from sslkit.studies.report_page import report_page
@@ -83,8 +89,36 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         writers = {"csv": csv_text, "markdown": markdown_text, "json": json_text}
         text = _text(parts(rows)) if kind == "table" else writers[kind](rows)
-    _write(text, output, f"{len(runs)} run{'s' * (len(runs) > 1)}")
+    left_out = " that are part of no study" if studies else ""
+    _write(text, output, counted(len(runs), "run") + left_out)
     return 0
+
+
+def _apart(paths: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the studies in folders, and the folders that hold, or should hold, runs that are part of none."""
+    from sslkit.studies.collect import is_run
+    from sslkit.studies.study import is_study
+
+    studies, others = list[Path](), list[Path]()
+    for path in paths:
+        found = sorted(folder for folder in path.glob("*") if is_study(folder))
+        studies += found
+        if not found or any(is_run(folder) for pattern in ("*", "*/*") for folder in path.glob(pattern)):
+            others.append(path)
+    return studies, others
+
+
+def _outlined(study: Path) -> str:
+    """Return what a study is and how to see it, in a line."""
+    from sslkit.errors import RunError
+    from sslkit.studies.study import read_study
+    from sslkit.studies.study_report.facts import progress_of
+    from sslkit.text import one_line
+
+    try:
+        return f"{one_line(study)}: a study, {progress_of(read_study(study))}; see: sslkit report {one_line(study)}"
+    except RunError as error:
+        return one_line(error)
 
 
 def _write(text: str, output: Path | None, what: str) -> None:
@@ -118,6 +152,7 @@ def _report_study(arguments: argparse.Namespace, kind: str) -> int:
         show(study_parts(study))
         for path in write_study_report(study):
             sys.stdout.write(f"{path}\n")
+        sys.stdout.write("for other charts, change [[sweep.report]] and run sslkit sweep: it runs nothing twice\n")
         return 0
     writers = {"csv": study_csv, "markdown": study_markdown, "json": study_json, "html": study_page}
     text = _text(study_parts(study)) if kind == "table" else writers[kind](study)

@@ -28,7 +28,7 @@ from sslkit.cli.run import count, positive, seconds
 if TYPE_CHECKING:
     from sslkit.launch.sweep import Ending
     from sslkit.recipe.sweep import Point, Sweep
-    from sslkit.studies.study import Record
+    from sslkit.studies.records import Record
 
 EXIT_CRASH: Final = 1
 EXIT_MISTAKE: Final = 2
@@ -72,15 +72,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the study, or say what it would run."""
+    from sslkit.cli.forecast import dry_run
     from sslkit.recipe.sweep import load_sweep
     from sslkit.run_folder import require_writable
+    from sslkit.studies.former import former_results
+    from sslkit.studies.study import require_free
 
     sweep = load_sweep(arguments.recipe, arguments.overrides)
     folder = arguments.into or arguments.runs / sweep.name
     chosen = _chosen(sweep, arguments.only, arguments.part)
+    for remark in filter(None, (*sweep.remarks, former_results(folder, sweep))):
+        _say(f"note: {remark}")
     if arguments.dry_run:
-        return _dry_run(sweep, chosen, folder, arguments)
+        return dry_run(sweep, chosen, folder, arguments)
     require_writable(folder)
+    require_free(folder, sweep.name)
     if arguments.slurm is not None:
         return _submit(sweep, folder, arguments)
     return _run(sweep, chosen, folder, arguments)
@@ -88,20 +94,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _chosen(sweep: Sweep, only: Sequence[str], share: tuple[int, int] | None) -> list[Point]:
     """Return the points that are asked for. Those that share a pretraining are in the same part."""
-    from sslkit.errors import RunError
-    from sslkit.text import did_you_mean
-
     points = list(sweep.points)
     allowed: dict[str, list[str]] = {}
     for text in only:
-        name, _, label = text.partition("=")
-        labels = {axis.name: axis.labels for axis in sweep.axes} | {"seed": tuple(map(str, sweep.seeds))}
-        keys = {axis.key: axis.name for axis in sweep.axes if axis.key}
-        name = keys.get(name, name)
-        if name not in labels:
-            raise RunError(f"--only {text}: no axis is called {name!r}{did_you_mean(name, labels)}")
-        if label not in labels[name]:
-            raise RunError(f"--only {text}: {name} has the points {', '.join(labels[name])}")
+        name, label = _place(sweep, text)
         allowed.setdefault(name, []).append(label)
     for name, wanted in allowed.items():
         points = [point for point in points if ({**point.labels, "seed": str(point.recipe.seed)})[name] in wanted]
@@ -112,42 +108,29 @@ def _chosen(sweep: Sweep, only: Sequence[str], share: tuple[int, int] | None) ->
     return points
 
 
-def _dry_run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argparse.Namespace) -> int:
-    """List the runs, what each would cost, and what is left of the study."""
-    from dataclasses import replace
+def _place(sweep: Sweep, text: str) -> tuple[str, str]:
+    """Return the axis and the label that AXIS=LABEL means: an end of a key is enough, and 0.10 is 0.1."""
+    from sslkit.errors import RunError
+    from sslkit.recipe.axes import SEED, axis_called, same_label
+    from sslkit.text import did_you_mean
 
-    from sslkit.engine.cost import Estimator, span, total
-    from sslkit.engine.environment import choose_device
-    from sslkit.launch.study import shared_pretrainings
-    from sslkit.studies.study import read_records
-    from sslkit.text import safe_text
-
-    known, shared = read_records(folder), shared_pretrainings(sweep)
-    estimator = Estimator(data_root=arguments.data_root, device=choose_device(arguments.device))
-    costs, pretrained = [], set[str]()
-    for point in points:
-        record = known.get(point.id)
-        if record is not None and not (record.failed and arguments.retry_failed):
-            sys.stdout.write(safe_text(f"{point.number:5}  {record.status:>12}  {point.title}\n"))
-            continue
-        cost = estimator.estimate(point.recipe)
-        if point.pretraining in pretrained:
-            cost = replace(cost, pretraining=None)
-        pretrained |= {point.pretraining} & shared
-        costs.append(cost)
-        needs = "unknown" if cost.seconds is None else span(cost.seconds)
-        sys.stdout.write(safe_text(f"{point.number:5}  {needs:>12}  {point.title}\n"))
-        sys.stdout.flush()
-    failed = sum(point.id in known and known[point.id].failed for point in points)
-    told = f", {failed} failed" if failed else ""
-    sys.stdout.write(f"{len(points)} runs, {len(points) - len(costs)} of them done{told}\n")
-    if costs:
-        sys.stdout.write(safe_text(f"to do: {total(costs).describe()}\n"))
-        sys.stdout.write("not in it: the seconds that each run takes to start and to fit classifiers\n")
-    return 0
+    name, equals, wanted = text.partition("=")
+    if not equals:
+        raise RunError(f"--only {text}: say which of its points, as AXIS=LABEL")
+    labels = {axis.name: axis.labels for axis in sweep.axes} | {SEED: tuple(map(str, sweep.seeds))}
+    axis = axis_called(name, sweep.axes)
+    name = name if axis is None else axis.name
+    if name not in labels:
+        advice = did_you_mean(name, labels) or f"; the axes are {', '.join(labels)}"
+        raise RunError(f"--only {text}: no axis is called {name!r}{advice}")
+    found = [label for label in labels[name] if same_label(label, wanted)]
+    if not found:
+        raise RunError(f"--only {text}: {name} has the points {', '.join(labels[name])}")
+    return name, wanted if wanted in found else found[0]
 
 
 def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argparse.Namespace) -> int:
+    from sslkit.cli.forecast import amount, require_ready
     from sslkit.engine.environment import cuda_devices
     from sslkit.launch.study import Runs, got_anywhere, slots
     from sslkit.launch.sweep import run_jobs
@@ -155,10 +138,11 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
     places = slots(arguments.device, cuda_devices(), nproc=arguments.nproc, jobs=arguments.jobs)
     runs = Runs(sweep, folder, _flags(arguments), may_lack_data=arguments.skip_absent)
     left = runs.left(points, retry_failed=arguments.retry_failed)
+    require_ready(left, arguments)
     failed = runs.failed(points)
     progress = _Progress(len(points), len(points) - len(left))
     again = f" ({failed} failed: --retry-failed runs them once more)" if failed and not arguments.retry_failed else ""
-    _say(f"{folder}: {len(points)} runs, {len(points) - len(left)} of them done{again}")
+    _say(f"{folder}: {amount(sweep, points)}, {len(points) - len(left)} of them done{again}")
     code = 0
 
     def is_mistake(ending: Ending) -> bool:
@@ -175,19 +159,24 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
             code = EXIT_MISTAKE
         elif ending.code not in (0, EXIT_CRASH, EXIT_MISTAKE):
             code = max(code, ending.code)
-    _report(folder)
+    _report(folder, points)
     return code or (EXIT_CRASH if runs.failed(points) else 0)
 
 
-def _report(folder: Path) -> None:
-    """Draw what there is."""
+def _report(folder: Path, points: Sequence[Point]) -> None:
+    """Draw what there is, and say how much of what was asked for that is, and of the whole study."""
     from sslkit.studies.study import read_study
     from sslkit.studies.study_report.write import write_study_report
+    from sslkit.text import counted
 
     study = read_study(folder)
     if study.records:
         path, *_ = write_study_report(study)
-        _say(f"{sum(not record.failed for record in study.records)} of {len(study.points)} runs: {path}")
+        finished = {record.id for record in study.records if not record.failed}
+        told = f"{sum(point.id in finished for point in points)} of {counted(len(points), 'run')}"
+        if len(points) < len(study.points):
+            told += f", {len(finished)} of the study's {len(study.points)}"
+        _say(f"{told}: {path}")
 
 
 def _flags(arguments: argparse.Namespace) -> list[str]:

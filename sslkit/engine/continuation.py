@@ -12,7 +12,7 @@ from typing import Any
 
 from sslkit.errors import RunError
 from sslkit.recipe.plan import Recipe
-from sslkit.recipe.write import resolved_tree
+from sslkit.recipe.write import essential_tree, resolved_tree
 from sslkit.run_folder import newest_step
 from sslkit.studies.recipes import leaves
 
@@ -75,6 +75,8 @@ def _differences(recipe: Recipe, path: Path) -> dict[str, str]:
     """Return key to `key was a, is b` of everything that a recipe has otherwise than a resolved one."""
     former = tomllib.loads(path.read_text(encoding="utf-8"))
     before, after = leaves(former), leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    essential = leaves(json.loads(json.dumps(essential_tree(recipe))))
+    after = {key: value for key, value in after.items() if key in before or key in essential}  # else an option is new
     return {
         key: f"{key} was {before.get(key, 'absent')}, is {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
@@ -84,13 +86,13 @@ def _differences(recipe: Recipe, path: Path) -> dict[str, str]:
 
 def compared(recipe: Recipe) -> dict[str, Any]:
     """Return what of a recipe a checkpoint must agree on, leaf by leaf."""
-    everything = leaves(json.loads(json.dumps(resolved_tree(recipe))))
+    everything = leaves(json.loads(json.dumps(essential_tree(recipe))))
     return {key: value for key, value in everything.items() if not key.startswith(_MAY_CHANGE) and not _is_place(key)}
 
 
 def evaluated(recipe: Recipe, number: int) -> dict[str, Any]:
     """Return what of one [[evaluate]] table, and of the data it falls back on, its results depend on."""
-    tree = json.loads(json.dumps(resolved_tree(recipe)))
+    tree = json.loads(json.dumps(essential_tree(recipe)))
     table = tree["evaluate"][number]
     table = {key: value for key, value in table.items() if key not in ("features", "baselines", "num_seeds")}
     table.setdefault("data", tree.get("pretrain", {}).get("data"))

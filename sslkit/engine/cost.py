@@ -11,33 +11,37 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
 
-from sslkit.engine.batches import sample_views
 from sslkit.engine.build import build_method, load_frozen, method_without_storage
 from sslkit.engine.choices import built, data_key, naming_the_size
 from sslkit.engine.fit import require_fit
-from sslkit.engine.interfaces import Views
 from sslkit.engine.known_data import Known, KnownData
-from sslkit.engine.operations import Network, Operations, Shape, of_backbone, of_step
+from sslkit.engine.operations import (
+    Network,
+    Operations,
+    Shape,
+    num_parameters,
+    of_backbone,
+    of_step,
+    shape_for,
+    shaping,
+)
 from sslkit.engine.prepared_views import complete_views
 from sslkit.engine.speed import Bench
 from sslkit.engine.work import Place, Work, evaluation_work, pretraining_work
 from sslkit.errors import DataError, RunError
 from sslkit.recipe.plan import Choice, PretrainPlan, Recipe
-from sslkit.text import duration, one_line
+from sslkit.text import one_line, span
 
 FAST: Final = 1e14
 """Operations per second of the other device that a cost is said for: 100 TFLOP/s, sustained."""
 
-_DAY: Final = 86_400.0
 _CLASSES: Final = 2  # of data that are not here
-_COLOURS: Final = 3  # channels of images, where no convolution says so
 _FEW: Final = 2  # images to count with, where it takes numbers
-_THRICE: Final = 3.0  # a forward pass, and a backward worth two
 
 
 @dataclass(frozen=True)
@@ -71,11 +75,13 @@ class Cost:
         pretraining: None if there is none.
         evaluations: One part for each [[evaluate]] table.
         machine: Where the seconds are meant.
+        beside: Seconds that it takes beside its stages: to start, to write its page.
     """
 
     pretraining: Part | None
     evaluations: tuple[Part, ...]
     machine: str
+    beside: float = 0.0
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -89,8 +95,9 @@ class Cost:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds on this machine of the parts that are known; None if none is."""
-        return _sum(part.seconds for part in self.parts)
+        """Seconds on this machine of the parts that are known, and beside them; None if none is."""
+        known = _sum(part.seconds for part in self.parts)
+        return None if known is None else known + self.beside
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -126,14 +133,7 @@ def total(costs: Iterable[Cost]) -> Cost:
     """Return what several runs cost together."""
     costs = list(costs)
     parts = [part for cost in costs for part in cost.parts]
-    return Cost(None, tuple(parts), costs[0].machine if costs else "")
-
-
-def span(seconds: float) -> str:
-    """Return a duration in words, in days from two of them on: `45 s`, `3 h 05 min`, `4.1 days`."""
-    if seconds < 2 * _DAY:
-        return duration(seconds)
-    return f"{seconds / _DAY:.1f} days" if seconds < 730 * _DAY else f"{seconds / _DAY / 365.25:,.1f} years"
+    return Cost(None, tuple(parts), costs[0].machine if costs else "", sum(cost.beside for cost in costs))
 
 
 class _Step(NamedTuple):
@@ -158,9 +158,14 @@ class Estimator:
         self._bench = Bench(device) if measure else None
         self._steps: dict[str, _Step] = {}
         self._networks: dict[str, Network] = {}
+        self._frozen: dict[str, Network] = {}
         threads = torch.get_num_threads()
         shown = f", {threads} thread{'s' if threads > 1 else ''}" if device.type == "cpu" else ""
         self._machine = f"{device}{shown}"
+
+    def lacking(self, recipe: Recipe, *, skip_absent: bool = False) -> dict[str, DataError]:
+        """Return which data a run would stop for at its start: see `KnownData.lacking`."""
+        return self._data.lacking(recipe, skip_absent=skip_absent)
 
     def estimate(self, recipe: Recipe) -> Cost:
         """Return what a recipe costs.
@@ -172,8 +177,11 @@ class Estimator:
         if recipe.pretrain is not None:
             pretraining, network = self._pretraining(recipe.pretrain, recipe.seed)
         elif recipe.evaluate:
+            weights = repr((recipe.weights, recipe.backbone))
             try:
-                network = self._weights(recipe)
+                if weights not in self._frozen:
+                    self._frozen[weights] = self._weights(recipe)
+                network = self._frozen[weights]
             except RunError as error:
                 reason = one_line(error)
         if pretraining is not None and network is None:
@@ -193,7 +201,7 @@ class Estimator:
         part = Part("pretraining", work.trained, work.embedded, operations)
         if self._bench is not None:
             speed = self._bench.pretraining(plan, seed, data, step.operations, step.num_parameters)
-            seconds = speed.seconds * (work.trained + work.embedded / _ratio(step.operations))
+            seconds = speed.seconds * (work.trained + work.embedded / step.operations.ratio)
             part = replace(part, seconds=seconds, measured=speed.found)
         return part, step.network
 
@@ -222,21 +230,19 @@ class Estimator:
         if self._bench is None:
             return part
         forward, opening = self._bench.embedding(network), self._bench.opening(data, network.shape[1])
-        both = self._bench.together(forward.seconds * _ratio(each), opening)
+        both = self._bench.together(forward.seconds * each.ratio, opening)
         seconds = work.trained * both + work.embedded * self._bench.together(forward.seconds, opening)
         return replace(part, seconds=seconds, measured=forward.found)
 
     def _step(self, plan: PretrainPlan, seed: int, data: Known) -> _Step:
         """Count what an image takes: the same for all recipes that differ in views' strength, data or schedules."""
         views = complete_views(built(plan.views, seed))
-        try:
-            shapes = _shapes(data, views, seed)
-        except DataError:  # an image, or the split, cannot be read: the run will say so
-            shapes = _shapes(data.without_images(), views, seed)
-        parts = (plan.method, plan.backbone, plan.head, plan.objective)
-        key = repr([*map(_named, parts), plan.batch_size, shapes, data.num_classes])
+        shapes = data.shapes(views, seed)
+        parts = (plan.method, plan.backbone, plan.head)
+        key = repr([*map(_named, parts), shaping(plan.objective), plan.batch_size, shapes, data.num_classes])
         if key not in self._steps:
-            engine = {"num_samples": data.sizes.get("pretrain", 1), "num_classes": data.num_classes or _CLASSES}
+            num_samples, num_classes = data.sizes.get("pretrain", 1), data.num_classes or _CLASSES
+            engine: dict[str, Any] = {"num_samples": num_samples, "num_classes": num_classes}
             method = method_without_storage(plan, seed, **engine)
             name = repr([_named(plan.method), _named(plan.backbone)])
             with naming_the_size(plan.views):
@@ -248,7 +254,7 @@ class Estimator:
                 operations = of_step(method, shapes, plan.batch_size)
             except (NotImplementedError, RuntimeError):  # something in it does not work without numbers
                 operations = of_step(build_method(plan, seed, **engine), shapes, _FEW)
-            self._steps[key] = _Step(operations, _num_parameters(method), network)
+            self._steps[key] = _Step(operations, num_parameters(method), network)
         return self._steps[key]
 
     def _weights(self, recipe: Recipe) -> Network:
@@ -264,7 +270,7 @@ class Estimator:
             return self._network(
                 repr(_named(table)),
                 backbone,
-                _shape(backbone, table.keys["input_size"]),
+                shape_for(backbone, table.keys["input_size"]),
                 partial(built, table, recipe.seed),
             )
         try:
@@ -274,34 +280,14 @@ class Estimator:
                 f"unknown: {error}; for an estimate, a [backbone] table with its input_size is enough"
             ) from None
         return self._network(
-            repr(recipe.weights), model.backbone, _shape(model.backbone, model.input_size), lambda: model.backbone
+            repr(recipe.weights), model.backbone, shape_for(model.backbone, model.input_size), lambda: model.backbone
         )
 
     def _network(self, name: str, backbone: nn.Module, shape: Shape, make: Callable[[], nn.Module]) -> Network:
         key = f"{name} {shape}"
         if key not in self._networks:
-            self._networks[key] = Network(key, make, shape, of_backbone(backbone, shape), _num_parameters(backbone))
+            self._networks[key] = Network(key, make, shape, of_backbone(backbone, shape), num_parameters(backbone))
         return self._networks[key]
-
-
-def _shapes(data: Known, views: Views, seed: int) -> list[Shape]:
-    source = data.source(views)
-    return [tuple(view.shape[1:]) for view in sample_views(source, views, seed, (0, 1 % len(source.dataset)))]
-
-
-def _ratio(operations: Operations) -> float:
-    """Return how many times as much an image takes that is trained on; what counts nothing takes thrice as much."""
-    return operations.trained / operations.embedded if operations.embedded else _THRICE
-
-
-def _shape(backbone: nn.Module, size: int) -> Shape:
-    """Return the shape (C, h, w) of the images that a backbone is fed: its first convolution knows the channels."""
-    first = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
-    return (_COLOURS if first is None else first.in_channels), size, size
-
-
-def _num_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _named(choice: Choice | None) -> tuple[str, object] | None:

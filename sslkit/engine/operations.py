@@ -19,10 +19,13 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import flop_registry
 
 from sslkit.engine.interfaces import Batch, LossOutput, Progress, embeds
+from sslkit.recipe.plan import Choice
 
 Shape = tuple[int, ...]
 
 _FEW: Final = 2  # images, where it takes more than one
+_COLOURS: Final = 3  # channels of images, where no convolution says so
+_THRICE: Final = 3.0  # a forward pass, and a backward worth two
 
 
 class Operations(NamedTuple):
@@ -35,6 +38,11 @@ class Operations(NamedTuple):
 
     trained: float
     embedded: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as much an image takes that is trained on; what counts nothing takes thrice as much."""
+        return self.trained / self.embedded if self.embedded else _THRICE
 
 
 class Network(NamedTuple):
@@ -97,6 +105,35 @@ def of_backbone(backbone: nn.Module, shape: Shape) -> Operations:
         return _of_backbone(_without_normalisation(copy.deepcopy(own).to("meta")), shape)
     except (NotImplementedError, RuntimeError):  # something in it does not work without numbers
         return _of_backbone(own, shape)
+
+
+def shape_for(backbone: nn.Module, size: int) -> Shape:
+    """Return the shape (C, h, w) of the images that a backbone is fed: its first convolution knows the channels.
+
+    Args:
+        backbone: On any device.
+        size: Side of the images, pixels.
+    """
+    first = next((module for module in backbone.modules() if isinstance(module, nn.Conv2d)), None)
+    return (_COLOURS if first is None else first.in_channels), size, size
+
+
+def num_parameters(module: nn.Module) -> int:
+    """Return the number of a module's parameters."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def shaping(choice: Choice | None) -> tuple[str, object] | None:
+    """Return what tells an objective or an optimizer from others as far as it changes how long a step takes.
+
+    Numbers with a fraction, such as a temperature or a momentum, give nothing its shape.
+
+    Args:
+        choice: Of a recipe; None if it has none.
+    """
+    if choice is None:
+        return None
+    return choice.component.name, {key: value for key, value in choice.options.items() if not isinstance(value, float)}
 
 
 def _of_backbone(backbone: nn.Module, shape: Shape) -> Operations:

@@ -1,8 +1,8 @@
 """How fast this machine is at what a recipe does, from a few steps tried on it.
 
 Enters: plans, backbones, and the operations that they take. Leaves: seconds per image, and how they were found. Called
-by `cost`, for all runs of a study with one `Bench`: equal parts are tried once, and all trying together ends within
-about a minute. What would take too long is reckoned from how fast plain convolutions are.
+by `cost`, for all runs of a study with one `Bench`: equal parts are tried once, views apart from networks, and all
+trying together ends within about a minute. What would take too long is reckoned from how fast plain convolutions are.
 """
 
 from __future__ import annotations
@@ -10,25 +10,23 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from torch import nn
 
 from sslkit.doctor.machine import memory
 from sslkit.engine.assemble import parameter_groups
-from sslkit.engine.batches import RawBatch, Source, default_workers, sample_batch
+from sslkit.engine.batches import default_workers
 from sslkit.engine.build import build_method
 from sslkit.engine.centre_crop import fit_image
-from sslkit.engine.choices import built
 from sslkit.engine.interfaces import Progress
-from sslkit.engine.known_data import Known
-from sslkit.engine.operations import Network, Operations, Shape
+from sslkit.engine.known_data import Known, Sample
+from sslkit.engine.operations import Network, Operations, Shape, shaping
 from sslkit.engine.precision import autocast
-from sslkit.engine.prepared_views import complete_views
 from sslkit.engine.randomness import seeded
 from sslkit.engine.step import Stepper
-from sslkit.errors import DataError, SslkitError
+from sslkit.errors import SslkitError
 from sslkit.recipe.plan import Choice, PretrainPlan
 from sslkit.text import one_line
 
@@ -42,7 +40,7 @@ _REPEATED: Final = (3, 10)  # steps, at least and at most
 _ENOUGH: Final = 1.0  # seconds of repeated steps
 _FIRST: Final = 2  # images, which every BatchNorm can bear
 _MOST: Final = 1024  # images of a step; larger ones are no faster
-_PREPARED: Final = 16  # images that are read; larger batches repeat them
+_OPENED: Final = 16  # images
 _SECONDS_PER_PARAMETER: Final = 5e-8  # to draw weights; 4 to 6 on one core
 _BYTES_PER_PARAMETER: Final = 16  # weight, gradient, two moments
 _LAYER: Final = (16, 256, 28)  # images, channels and side of the convolution that stands for all
@@ -73,6 +71,24 @@ class _Timed(NamedTuple):
         return f"{rate:{',.0f' if rate >= 100 else '.2g'}} images/s measured over {steps} of {self.batch}"
 
 
+class _Step(NamedTuple):
+    """A step that was tried.
+
+    Attributes:
+        seconds: That an image takes in it, but for its views.
+        timed: The whole step.
+        limit: Images that it might have had.
+    """
+
+    seconds: float
+    timed: _Timed
+    limit: int
+
+    def stands_for(self, limit: int) -> bool:
+        """Return whether a step of other images at most would be the same: it was long enough with fewer."""
+        return self.limit == limit or (self.timed.batch < self.limit and self.timed.batch <= limit)
+
+
 class Bench:
     """Tries steps, and remembers how fast they were.
 
@@ -85,6 +101,7 @@ class Bench:
         self.device = device
         self._left = budget
         self._known: dict[str, Speed] = {}
+        self._steps: dict[str, list[_Step]] = {}
         self._rates: dict[str, float] = {}
 
     def pretraining(
@@ -92,16 +109,22 @@ class Bench:
     ) -> Speed:
         """Return how long an image of a pretraining takes, all its views, forward and backward.
 
-        Views that differ are tried as long as there is time; after that, other views of the same network stand for
-        them.
+        A network is tried with one kind of views, and of others the views alone, as long as there is time; after that,
+        others stand for them.
         """
-        at_once = plan.micro_batch_size or plan.batch_size
+        limit = min(plan.micro_batch_size or plan.batch_size, _MOST)
         network = _key("pretrain", plan.method, plan.backbone, plan.head, plan.precision, operations.embedded)
-        exact = _key(network, plan.views, plan.objective, plan.optimizer, at_once, data.image_size, data.name)
+        whole = _key(network, shaping(plan.objective), shaping(plan.optimizer))
+        exact = _key(whole, plan.views, data.image_size, data.name, limit)
         if exact in self._known:
             return self._known[exact]
-        if self._affords(operations.trained * _FIRST, plan.precision, num_parameters):
-            speed = self._tried(lambda: self._try_steps(plan, seed, data, at_once), operations.trained, plan.precision)
+        tried = self._steps.setdefault(whole, [])
+        if any(step.stands_for(limit) for step in tried):
+            affords = self._left > 0  # the views alone
+        else:
+            affords = self._affords(operations.trained * _FIRST, plan.precision, num_parameters)
+        if affords:
+            speed = self._tried(lambda: self._try(plan, seed, data, limit, tried), operations.trained, plan.precision)
             self._known[network] = speed._replace(found=f"{speed.found} of the same network with other views")
         elif network in self._known:
             return self._known[network]
@@ -130,7 +153,7 @@ class Bench:
         key = _key("open", data.name, data.data is None, size)
         if key not in self._known:
             images = data.images()
-            count = min(_PREPARED, len(images))
+            count = min(_OPENED, len(images))
             began = time.perf_counter()
             for index in range(count):
                 fit_image(images[index][0], size)
@@ -180,20 +203,27 @@ class Bench:
             self._rates[precision] = 3 * 2 * 9 * channels**2 * side**2 / timed.seconds
         return self._rates[precision]
 
-    def _try_steps(self, plan: PretrainPlan, seed: int, data: Known, at_once: int) -> Speed:
-        views = complete_views(built(plan.views, seed))
-        try:
-            source = data.source(views)
-            raw, preparing = _prepared(source, views, seed)
-        except DataError:  # the run will say so
-            source = data.without_images().source(views)
-            raw, preparing = _prepared(source, views, seed)
-        method = build_method(plan, seed, num_samples=len(source.dataset), num_classes=data.num_classes)
+    def _try(self, plan: PretrainPlan, seed: int, data: Known, limit: int, tried: list[_Step]) -> Speed:
+        """Try views, and before them a step with them, if there is none yet that stands for it."""
+        given = data.sample(plan.views, seed, self.device)
+        step = next((step for step in tried if step.stands_for(limit)), None)
+        timed = self._try_step(plan, seed, data, given, limit) if step is None else step.timed
+        raw = given.batch(timed.batch)
+        times = [self._timed(lambda count: given.views.apply(raw.groups, raw.draws), timed.batch) for _ in range(4)]
+        views = statistics.median(times[1:]) / timed.batch
+        if step is None:
+            step = _Step(max(0.0, timed.seconds - views), timed, limit)
+            tried.append(step)
+        timed = timed._replace(seconds=step.seconds + views)
+        return Speed(self.together(timed.seconds, given.preparing), str(timed))
+
+    def _try_step(self, plan: PretrainPlan, seed: int, data: Known, given: Sample, limit: int) -> _Timed:
+        method = build_method(plan, seed, num_samples=len(given.source.dataset), num_classes=data.num_classes)
         method = method.to(self.device, memory_format=torch.channels_last).train()
         groups = parameter_groups(method, _RATE, 0.0)
         stepper = Stepper(
             method=method,
-            views=views,
+            views=given.views,
             optimizer=plan.optimizer.build(params=groups),
             base_rates=[{"learning_rate": _RATE, "weight_decay": 0.0} for _ in groups],
             schedules={},
@@ -202,14 +232,12 @@ class Bench:
             device=self.device,
             seed=seed,
         )
-        raw = RawBatch(tuple(group.to(self.device) for group in raw.groups), *(t.to(self.device) for t in raw[1:]))
 
         def step(count: int) -> None:
-            stepper.step(_repeated(raw, count), Progress(0, 1, 1.0))
+            stepper.step(given.batch(count), Progress(0, 1, 1.0))
 
         with seeded(seed):
-            timed = self._paced(step, min(at_once, _MOST))
-        return Speed(self.together(timed.seconds, 0.0 if source.table is not None else preparing), str(timed))
+            return self._paced(step, limit)
 
     @torch.inference_mode()
     def _try_backbone(self, backbone: nn.Module, shape: Shape) -> Speed:
@@ -243,26 +271,12 @@ class Bench:
             times.append(self._timed(step, count))
         return _Timed(statistics.median(times) / count, len(times), count)
 
-    def _timed(self, step: Callable[[int], None], count: int) -> float:
+    def _timed(self, step: Callable[[int], object], count: int) -> float:
         began = time.perf_counter()
         step(count)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         return time.perf_counter() - began
-
-
-def _prepared(source: Source, views: Any, seed: int) -> tuple[RawBatch, float]:
-    """Return a few images as workers hand them over, and the seconds that each took."""
-    count = min(_PREPARED, len(source.dataset))
-    sample_batch(source, views, seed, 0, range(min(2, count)))
-    began = time.perf_counter()
-    raw = sample_batch(source, views, seed, 0, range(count))
-    return raw, (time.perf_counter() - began) / count
-
-
-def _repeated(raw: RawBatch, count: int) -> RawBatch:
-    rows = torch.arange(count, device=raw.draws.device) % len(raw.draws)
-    return RawBatch(tuple(group[rows] for group in raw.groups), *(tensor[rows] for tensor in raw[1:]))
 
 
 def _free(device: torch.device) -> float:

@@ -6,7 +6,9 @@ Enters: a `Sweep`, the study's folder, flags. Leaves: jobs for `sweep`, records 
 from __future__ import annotations
 
 import os
+import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from sslkit.errors import RunError
@@ -14,17 +16,8 @@ from sslkit.launch.ranks import cores
 from sslkit.launch.sweep import Ending, Job, Slot
 from sslkit.recipe.sweep import Point, Sweep
 from sslkit.run_folder import read_json
-from sslkit.studies.study import (
-    Record,
-    add_record,
-    point_name,
-    point_recipe,
-    read_point,
-    read_records,
-    record_of,
-    write_once,
-    write_plan,
-)
+from sslkit.studies.records import Record, add_record, read_records, record_of
+from sslkit.studies.study import point_name, point_recipe, read_point, write_once, write_plan
 
 
 class Runs:
@@ -32,13 +25,13 @@ class Runs:
 
     Args:
         sweep: What it consists of.
-        folder: Of the study; its plan is written there.
+        folder: Of the study.
         flags: Of `sslkit run`, for every run.
         may_lack_data: A run is finished even if evaluations were skipped because their data was not there.
     """
 
     def __init__(self, sweep: Sweep, folder: Path, flags: Sequence[str], *, may_lack_data: bool = False) -> None:
-        write_plan(folder, sweep)
+        self._sweep = sweep
         self._folder = folder
         self._flags = tuple(flags)
         self._may_lack_data = may_lack_data
@@ -66,7 +59,12 @@ class Runs:
         return self._may_lack_data or not record.skipped
 
     def jobs(self, points: Iterable[Point]) -> list[Job]:
-        """Return the jobs of points, each after the pretraining that it shares with others, if it does."""
+        """Write what the study consists of, and return the jobs of points, each after the pretraining that it shares.
+
+        Raises:
+            RunError: The folder holds other files, or another study.
+        """
+        write_plan(self._folder, self._sweep)
         jobs: dict[str, Job] = {}
         for point in points:
             name, recipe = point_name(point), point_recipe(self._folder, point)
@@ -98,17 +96,20 @@ class Runs:
         if point is None or ending.code not in (0, 1, 2):
             return None
         if ending.code == 0:
-            return self._note_finished(point)
+            return self._note_finished(point, ending.seconds)
         labels, seed = dict(point.labels), point.recipe.seed
         record = Record(point.id, labels, seed, "failed", ending.reason, round(ending.seconds, 1))
         add_record(self._folder, record)
         return record
 
-    def _note_finished(self, point: Point) -> Record | None:
+    def _note_finished(self, point: Point, whole: float = 0.0) -> Record | None:
+        """Note a run that has finished, and what it took beside itself if `whole` seconds are known to be all of it."""
         run = self._folder / "runs" / point_name(point)
         record = record_of(point, run, None if (run / "checkpoints").exists() else self._pretrained(point))
         if record is None or not self._is_known(record):
             return None
+        if record.seconds is not None and whole > record.seconds:
+            record = replace(record, beside=round(whole - record.seconds, 1))
         known = read_records(self._folder).get(point.id)
         if known is None or known.failed or known.skipped != record.skipped:
             add_record(self._folder, record)
@@ -132,6 +133,12 @@ def shared_pretrainings(sweep: Sweep) -> set[str]:
     """Return the pretrainings that several points have in common: those are done once, for all."""
     every = [point.pretraining for point in sweep.points if point.pretraining]
     return {name for name in every if every.count(name) > 1}
+
+
+def usual_seconds_beside(records: Iterable[Record]) -> float | None:
+    """Return what runs have usually taken beside what they report: to start, to write their pages; None if unknown."""
+    known = [record.beside for record in records if record.beside is not None]
+    return statistics.median(known) if known else None
 
 
 def slots(device: str, devices: int, *, nproc: int = 1, jobs: int | None = None) -> list[Slot]:

@@ -1,28 +1,40 @@
-"""What varies in a study, and what its charts say of that.
+"""What varies in a study, and what its axes and points may be called.
 
-Enters: the [sweep] table of a recipe. Leaves: its axes, its charts with axes called by their names, and the numbers
-that they are seen beside. Called by `sweep`.
+Enters: the [sweep] table of a recipe. Leaves: its axes. Called by `sweep`; by `charts` and all else that names axes.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
+
+import pydantic
+from annotated_types import MinLen
 
 from sslkit.errors import RecipeError
-from sslkit.recipe.read import Document, KeyPath, read_document
-from sslkit.recipe.schema import ChartKeys
-from sslkit.text import did_you_mean, one_line
+from sslkit.recipe.merge import leaf_keys
+from sslkit.recipe.read import Document, KeyPath
+from sslkit.recipe.schema import RecipeKeys
+from sslkit.registry.options import STRICT, validate
+from sslkit.text import one_line
 
 SEED: Final = "seed"
 """The axis of repetitions."""
 
-_POINT: Final = {"label", "set", "value"}
 _NOT_SET: Final = ("extends", "schema", "sweep", "derived")
+
+
+class _PointKeys(pydantic.BaseModel):
+    """Keys of a point of an axis that has a name of its own."""
+
+    model_config = STRICT
+
+    label: Annotated[str, MinLen(1)]
+    set: dict[str, Any]
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -87,11 +99,10 @@ def _axis(document: Document, key: str, path: tuple[str, ...], name: str, values
         raise RecipeError(f"{where}: should be a list of values, at least one")
     if key == SEED and not all(type(value) is int and value >= 0 for value in values):
         raise RecipeError(f"{where}: should be whole numbers, 0 or more")
-    if any(isinstance(value, dict) and "set" in value for value in values):
-        if not all(_is_point(value) for value in values):
-            raise RecipeError(f"{where}: each point is a table of label, set and perhaps value, and nothing else")
-        if foreign := next((name for value in values for name in value["set"] if name in _NOT_SET), None):
-            raise RecipeError(f"{where}: a point cannot set {foreign}; only the recipe itself has it")
+    if any(map(_is_point, values)):
+        problems = [problem for number, value in enumerate(values) for problem in _faults(value, (*place, number))]
+        if problems:
+            raise RecipeError([told(document, path, reason) for path, reason in problems])
         labels, pieces = [value["label"] for value in values], [value["set"] for value in values]
         numbers = [number_of(value.get("value", value["label"])) for value in values]
         key = ""
@@ -105,14 +116,31 @@ def _axis(document: Document, key: str, path: tuple[str, ...], name: str, values
 
 
 def _is_point(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() <= _POINT
-        and isinstance(value.get("label"), str)
-        and bool(value["label"])
-        and isinstance(value.get("set"), dict)
-        and isinstance(value.get("value", 0), int | float)
-    )
+    """Tell a point from a component table, which is a value as any other."""
+    return isinstance(value, dict) and ("set" in value or ("label" in value and "name" not in value))
+
+
+def _faults(point: Any, place: KeyPath) -> Iterator[tuple[KeyPath, str]]:
+    """Yield what is wrong with a point, and with which key."""
+    if not isinstance(point, dict):
+        yield place, "should be a table with label and set, as others here are"
+        return
+    misplaced = [key for key in point if key in RecipeKeys.model_fields]
+    for key in misplaced:
+        meant, *_ = leaf_keys({key: point[key]})
+        yield (*place, key), f'unknown key of a point; did you mean "set.{meant}"?'
+    own = {key: value for key, value in point.items() if key not in misplaced}
+    for path, reason in validate(_PointKeys, ({"set": {}} if misplaced else {}) | own)[1]:
+        yield (*place, *path), reason
+    set_here = point.get("set")
+    for key in set_here if isinstance(set_here, dict) else ():
+        if key in _NOT_SET:
+            yield (*place, "set", key), f"a point cannot set {key}; only the recipe itself has it"
+
+
+def told(document: Document, path: KeyPath, reason: str) -> str:
+    """Return a problem of a key on a line: where, which key, what is wrong."""
+    return one_line(f"{document.where(path)} {'.'.join(map(str, path))}: {reason}", 1000)
 
 
 def label_of(value: Any) -> str:
@@ -139,53 +167,40 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def checked_chart(keys: ChartKeys, axes: Sequence[Axis], document: Document, number: int) -> dict[str, Any]:
-    """Return a [[sweep.report]] table with its axes by their names.
+def same_label(a: str, b: str) -> bool:
+    """Tell whether two labels mean the same point: the same text, or the same number.
 
-    Raises:
-        RecipeError: It names an axis or a point that there is not.
+    Args:
+        a: A label.
+        b: Another.
     """
-    place: KeyPath = ("sweep", "report", number)
+    if a == b:
+        return True
+    one, other = number_of(a), number_of(b)
+    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9)
 
-    def named(key: str, text: str) -> str:
-        for axis in axes:
-            if text in (axis.name, axis.key):
-                return axis.name
-        known = [axis.name for axis in axes]
-        advice = did_you_mean(text, known) or f"; the axes are {', '.join(known)}"
-        raise RecipeError(
-            f"{document.where((*place, key))} sweep.report.{number}.{key}: no axis is called {text!r}{advice}"
-        )
 
-    chart = keys.model_dump()
-    labels = [measure.label for measure in keys.measures]
-    for key in ("x", "y", "series"):
-        if chart[key] is not None and not (keys.chart == "scatter" and key != "series" and chart[key] in labels):
-            chart[key] = named(key, chart[key])
-    chart["where"] = {named("where", axis): list(labels) for axis, labels in keys.where.items()}
+def axis_called(text: str, axes: Iterable[Axis]) -> Axis | None:
+    """Return the axis that a text means: its name, its key, or an end of its key that is no other one's.
+
+    Args:
+        text: As somebody wrote it.
+        axes: All there are.
+    """
+    ending = []
     for axis in axes:
-        for label in chart["where"].get(axis.name, ()):
-            if label not in axis.labels:
-                advice = did_you_mean(label, axis.labels) or f"; its points are {', '.join(axis.labels)}"
-                where = f"{document.where((*place, 'where'))} sweep.report.{number}.where"
-                raise RecipeError(f"{where}: {axis.name} has no point {label!r}{advice}")
-    return chart
+        if text in (axis.name, axis.key or axis.name):
+            return axis
+        ending += [axis] * axis.key.endswith(f".{text}")
+    return ending[0] if len(ending) == 1 else None
 
 
-def read_reference(path: Path, axes: Sequence[Axis]) -> dict[str, Any]:
-    """Read a file of numbers to see a chart beside; axes may be called by their keys.
+def point_called(label: Any, axis: Axis) -> str | None:
+    """Return the label of the point of an axis that a value means: 0.10 is "0.1"; None if there is none.
 
-    Raises:
-        RecipeError: It cannot be read, or holds no such numbers.
+    Args:
+        label: A label, or the value that it stands for.
+        axis: Of the study.
     """
-    tree = read_document(path).tree
-    values = tree.get("values")
-    if not isinstance(values, list) or not all(
-        isinstance(value, dict) and isinstance(value.get("at"), dict) and isinstance(value.get("value"), int | float)
-        for value in values
-    ):
-        raise RecipeError(f'{path}: needs values = [{{ at = {{ axis = "label" }}, value = 1.0 }}, ...]')
-    names = {axis.key: axis.name for axis in axes if axis.key}
-    for value in values:
-        value["at"] = {names.get(key, key): label_of(label) for key, label in value["at"].items()}
-    return tree
+    text = label_of(label)
+    return text if text in axis.labels else next((own for own in axis.labels if same_label(own, text)), None)

@@ -24,6 +24,7 @@ RANDOM: Final = "random"
 TIMM: Final = "timm:"
 """Before the name of weights that timm offers."""
 
+_STAGES: Final = {"pretrain": "pretrains", "evaluate": "evaluates", "export": "exports"}
 _MAX_CHAIN = 100  # files; each is a call within the one before
 _OVERRIDE = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=(.*)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"[A-Za-z_./~][\w./~-]*")
@@ -248,6 +249,8 @@ def _apply_override(document: Document, override: str) -> None:
     if match is None:
         raise RecipeError(f"override {override!r}: write it as key=value, such as pretrain.batch_size=512")
     path = tuple(match[1].split("."))
+    if len(path) > 1 and path[0] in _STAGES and path[0] not in document.tree:
+        raise RecipeError(f"override {override!r}: this recipe {_STAGES[path[0]]} nothing; there is no {match[1]}")
     value = _parse_value(match[2].strip(), override)
     target: Any = document.tree
     place: KeyPath = ()

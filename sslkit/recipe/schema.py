@@ -21,6 +21,7 @@ from sslkit.registry.register import Component
 SCHEMA_VERSION: Final = 1
 
 Positive = Annotated[int, Gt(0)]
+Label = str | int | float | bool  # of a point of an axis, or the value that it stands for
 # A run's folder is named after the recipe.
 RecipeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -152,12 +153,12 @@ class ChartKeys(_Keys):
     )
     x: str | None = Field(None, description="An axis; columns of a heat map; of a scatter plot a measure's label.")
     y: str | None = Field(None, description="Rows of a heat map: an axis; of a scatter plot: a measure's label.")
-    series: str | None = Field(None, description="An axis: one line, or one bar in each group, for each of its points.")
+    series: str | None = Field(None, description="An axis: one line, bar or colour for each of its points.")
     measures: tuple[MeasureKeys, ...] = Field((), description="What is drawn; the first evaluation's score if empty.")
     means: Literal["rows"] | None = Field(None, description="Add the mean of each row.")
     log: bool | None = Field(None, description="Logarithmic x; chosen by the values if left out.")
     reference: str | None = Field(None, description="File of numbers to see it beside, relative to the recipe.")
-    where: dict[str, tuple[str, ...]] = Field({}, description="Axis to labels: these points only.")
+    where: dict[str, Label | tuple[Label, ...]] = Field({}, description="Axis to labels, or one: these points only.")
     rename: dict[str, str] = Field({}, description="How axes and labels are to be called.")
     notes: str = Field("", description="Shown below the chart.")
 

@@ -11,25 +11,28 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 from sslkit.errors import RecipeError
-from sslkit.recipe.axes import SEED, Axis, checked_chart, read_axes, read_reference
-from sslkit.recipe.merge import RANDOM, leaf_keys, load_document, merged, names_no_path
+from sslkit.recipe.axes import SEED, Axis, read_axes, told
+from sslkit.recipe.charts import read_charts
+from sslkit.recipe.merge import leaf_keys, load_document, merged, names_no_path
 from sslkit.recipe.plan import Recipe
-from sslkit.recipe.read import Document, KeyPath
+from sslkit.recipe.read import Document
 from sslkit.recipe.resolve import resolve
-from sslkit.recipe.schema import ChartKeys, MeasureKeys, SweepKeys
-from sslkit.recipe.write import resolved_tree
+from sslkit.recipe.schema import SweepKeys
+from sslkit.recipe.write import common_tree, essential_tree
 from sslkit.registry.options import validate
 from sslkit.text import one_line
 
 _MAX_POINTS: Final = 100_000  # a typing error, not a study
-_NO_MATTER: Final = ("name", "description", "requires", "plugins")  # for what a run computes
 _ID_LENGTH: Final = 10
+
+NO_MATTER: Final = ("name", "description", "requires", "plugins")
+"""Keys of a recipe that do not change what a run computes."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Point:
         number: Its place, from 1.
         labels: Axis to label; the seed is none of them.
         recipe: Checked.
-        tree: The recipe as a file would have it, paths absolute.
+        document: The recipe as a file would have it, paths absolute, with the places of its keys.
         id: What tells its results from those of other recipes: a hash of everything that matters to them.
         pretraining: The same of its pretraining alone; empty if it pretrains nothing.
     """
@@ -48,7 +51,7 @@ class Point:
     number: int
     labels: Mapping[str, str]
     recipe: Recipe
-    tree: dict[str, Any]
+    document: Document = field(repr=False)
     id: str
     pretraining: str
 
@@ -57,6 +60,11 @@ class Point:
         """Labels and seed on a line."""
         return ", ".join([*(f"{axis} {label}" for axis, label in self.labels.items()), f"seed {self.recipe.seed}"])
 
+    def where(self, problem: str) -> str:
+        """Return file and line of the key that a problem is about: most begin with one, such as `pretrain.data`."""
+        parts = problem.split(maxsplit=1)[0].rstrip(":").split(".") if problem else []
+        return self.document.where(tuple(int(part) if part.isdecimal() else part for part in parts))
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -64,12 +72,15 @@ class Sweep:
 
     Attributes:
         name: The recipe's.
-        description: The recipe's.
+        description: The recipe's; not that of one which it extends.
         axes: Without that of the seeds.
         seeds: Of every point, the slowest to change: all points of one seed come before the next.
         points: All runs, in order.
         charts: The [[sweep.report]] tables; axes are called by their names.
         references: Numbers to see charts beside, by the file's name in the charts.
+        overrides: Changes to the recipe, as the command line gave them.
+        recipe: What all points have in common, defaults filled in.
+        remarks: On charts, what is no mistake but may not be meant; a line each.
     """
 
     name: str
@@ -79,6 +90,9 @@ class Sweep:
     points: tuple[Point, ...]
     charts: tuple[dict[str, Any], ...]
     references: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
 
 def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
@@ -97,24 +111,32 @@ def load_sweep(path: str | Path, overrides: Sequence[str] = ()) -> Sweep:
         raise RecipeError(f"{one_line(path)}: has no [sweep] table; sslkit run {one_line(path)} runs it")
     keys, problems = validate(SweepKeys, _table(document))
     if not isinstance(keys, SweepKeys):
-        raise RecipeError([_told(document, ("sweep", *problem.key), problem.reason) for problem in problems])
+        raise RecipeError([told(document, ("sweep", *problem.key), problem.reason) for problem in problems])
     axes = read_axes(document)
     _require_free(overrides, axes)
+    _require_apart(axes)
     seeds = next((tuple(piece[SEED] for piece in axis.pieces) for axis in axes if axis.key == SEED), None)
     axes = [axis for axis in axes if axis.key != SEED]
     points = _points(document, Path(path), overrides, keys, axes, seeds)
-    charts, references = [], {}
-    for number, table in enumerate(keys.report):
-        _require_measured(table, points, document, number)
-        chart = checked_chart(table, axes, document, number)
-        charts.append(chart)
-        if chart["reference"]:
-            file = Path(chart["reference"])
-            chart["reference"] = "/".join(file.parts[-2:])  # the same wherever the study lies
-            references[chart["reference"]] = read_reference(file, axes)
+    charts = read_charts(keys.report, axes, [(point.labels, point.recipe) for point in points], document)
     first = points[0].recipe
-    used = dict.fromkeys(point.recipe.seed for point in points)
-    return Sweep(first.name, first.description, tuple(axes), tuple(used), points, tuple(charts), references)
+    return Sweep(
+        name=first.name,
+        description=first.description if _is_own(document, Path(path), "description") else "",
+        axes=tuple(axes),
+        seeds=tuple(dict.fromkeys(point.recipe.seed for point in points)),
+        points=points,
+        charts=tuple(charts.tables),
+        references=charts.references,
+        overrides=tuple(overrides),
+        recipe=common_tree(point.recipe for point in points),
+        remarks=tuple(charts.remarks),
+    )
+
+
+def _is_own(document: Document, path: Path, key: str) -> bool:
+    """Tell whether a file, or an override, says a key itself, and not what the file extends."""
+    return document.where((key,)).rpartition(":")[0] in ("", str(path))
 
 
 def _require_free(overrides: Sequence[str], axes: Sequence[Axis]) -> None:
@@ -129,6 +151,26 @@ def _require_free(overrides: Sequence[str], axes: Sequence[Axis]) -> None:
                 )
 
 
+def _require_apart(axes: Sequence[Axis]) -> None:
+    """Refuse an axis that undoes what another one before it sets."""
+    for first, second in itertools.combinations(axes, 2):
+        for (key, place), (again, other) in itertools.product(_set_by(first), _set_by(second)):
+            if f"{key}.".startswith(f"{again}."):
+                raise RecipeError(
+                    f"{other} sweep.axes: {again} is set by two axes, {first.name} ({place}) and {second.name}; leave "
+                    "it out of one of them"
+                )
+
+
+def _set_by(axis: Axis) -> list[tuple[str, str]]:
+    """Return the keys that an axis sets, each with its first place."""
+    found: dict[str, str] = {}
+    for piece, place in zip(axis.pieces, axis.places, strict=True):
+        for key in leaf_keys(piece):
+            found.setdefault(key, place)
+    return list(found.items())
+
+
 def _meet(one: str, other: str) -> bool:
     """Tell whether two dotted keys are the same, or one is above the other."""
     return f"{one}.".startswith(f"{other}.") or f"{other}.".startswith(f"{one}.")
@@ -137,43 +179,8 @@ def _meet(one: str, other: str) -> bool:
 def _table(document: Document) -> dict[str, Any]:
     sweep = document.tree["sweep"]
     if not isinstance(sweep, dict):
-        raise RecipeError(_told(document, ("sweep",), "should be a table"))
+        raise RecipeError(told(document, ("sweep",), "should be a table"))
     return sweep
-
-
-def _told(document: Document, path: KeyPath, reason: str) -> str:
-    return one_line(f"{document.where(path)} {'.'.join(map(str, path))}: {reason}", 1000)
-
-
-def _require_measured(keys: ChartKeys, points: Sequence[Point], document: Document, number: int) -> None:
-    """Refuse now a measure that would be missing in every run when all have been run."""
-    for place, measure in enumerate(keys.measures):
-        if measure.pretraining is None and not any(_measures(point.recipe, measure) for point in points):
-            path = ("sweep", "report", number, "measures", place)
-            tables = dict.fromkeys(
-                f"evaluate.{index} {plan.evaluation.component.name} on {', '.join(plan.features)}"
-                for point in points
-                for index, plan in enumerate(point.recipe.evaluate)
-            )
-            which = "evaluation" if measure.evaluation is None else measure.evaluation
-            wanted = f"{which} on {measure.features}, {measure.weights} weights"
-            there = "; ".join(tables) or "none"
-            raise RecipeError(_told(document, path, f"no run measures {wanted}; there is {there}"))
-
-
-def _measures(recipe: Recipe, measure: MeasureKeys) -> bool:
-    """Tell whether a recipe has an evaluation that yields a measure."""
-    for index, plan in enumerate(recipe.evaluate):
-        if measure.evaluation not in (None, index, plan.evaluation.component.name):
-            continue
-        own = RANDOM if recipe.weights == RANDOM else "pretrained"
-        if measure.features == "pixels":
-            found = "pixels" in (*plan.baselines, *plan.features)
-        else:
-            found = measure.features in plan.features and measure.weights in (own, *plan.baselines)
-        if found:
-            return True
-    return False
 
 
 def _points(
@@ -196,9 +203,7 @@ def _points(
         raise RecipeError(f"{where} sweep.axes: are {amount:,} runs; {_MAX_POINTS:,} at most")
     ranges = list(map(range, lengths))
     chosen = list(zip(*ranges, strict=True) if in_step else itertools.product(*ranges))
-    base = Document(
-        {key: value for key, value in document.tree.items() if key != "sweep"}, document.places, document.source
-    )
+    base = replace(document, tree={key: value for key, value in document.tree.items() if key != "sweep"})
     problems: dict[str, None] = {}
     points: list[Point] = []
     own_or_given: Sequence[int | None] = seeds or [None]
@@ -214,7 +219,7 @@ def _points(
         except RecipeError as error:
             problems |= dict.fromkeys(error.problems)
             continue
-        points.append(Point(number, labels, recipe, changed.tree, *_identities(recipe)))
+        points.append(Point(number, labels, recipe, changed, *_identities(recipe)))
     if problems:
         raise RecipeError(list(problems))
     _require_distinct(points, where)
@@ -234,9 +239,9 @@ def _identities(recipe: Recipe) -> tuple[str, str]:
 
     Of weights and plugin files it is what they hold that counts, and not where they lie; nor where --data-root is.
     """
-    tree: dict[str, Any] = json.loads(json.dumps(resolved_tree(recipe), default=str))
+    tree: dict[str, Any] = json.loads(json.dumps(essential_tree(recipe), default=str))
     files = [hashlib.sha256(plugin.read_bytes()).hexdigest() for plugin in recipe.plugins]
-    whole = {key: value for key, value in tree.items() if key not in _NO_MATTER} | {"files": files}
+    whole = {key: value for key, value in tree.items() if key not in NO_MATTER} | {"files": files}
     for table in (whole, whole.get("pretrain", {})):
         if "weights" in table:
             table["weights"] = _contents(table["weights"])

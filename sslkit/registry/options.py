@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pydantic
 from pydantic_core import ErrorDetails
@@ -27,6 +27,8 @@ from sslkit.text import did_you_mean, one_line
 
 STRICT = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 _OPTIONS = STRICT | pydantic.ConfigDict(validate_default=True)  # a default of 1 for a number is 1.0, said or not
+
+_MODULE: Final = "torch.nn.modules.module"
 
 
 class Problem(NamedTuple):
@@ -173,6 +175,8 @@ def call(component: Component, options: Mapping[str, Any], engine: Mapping[str, 
 
 
 def _parameters(component: Component, factory: Callable[..., Any]) -> Iterable[inspect.Parameter]:
+    if getattr(getattr(factory, "__init__", None), "__module__", "") == _MODULE:
+        return ()  # a module without a constructor of its own has torch's, whose (*args, **kwargs) take nothing
     try:
         return inspect.signature(factory).parameters.values()
     except (TypeError, ValueError) as error:

@@ -24,3 +24,10 @@ def test_a_recipe_without_torch_imports_none(light, command):
 def test_the_schema(capsys):
     assert main(["check", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "sslkit recipe"
+
+
+def test_what_is_no_mistake_of_a_study_but_may_not_be_meant_is_noted(light, tmp_path, capsys):
+    (tmp_path / "paper.toml").write_text("values = [{ at = { epochs = 9 }, value = 1 }]")
+    study = light(more='\n[sweep.axes]\npretrain.epochs = [1]\n[[sweep.report]]\nreference = "paper.toml"\n')
+    assert main(["check", str(study)]) == 0
+    assert f"\nnote: {study}:35 sweep.report.0.reference: none of the values of" in capsys.readouterr().out

@@ -2,12 +2,15 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from sslkit.__main__ import main
+from sslkit.recipe.sweep import load_sweep
+from sslkit.studies.study import write_plan
 
 
 @pytest.fixture
@@ -110,3 +113,18 @@ main(["compare", {str(runs / "toy" / "1")!r}, {str(runs / "toy" / "2")!r}])
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+
+
+def test_a_folder_of_studies_says_which_and_how_to_see_them(runs, light, capsys, tmp_path):
+    write_plan(runs / "mine", load_sweep(light(more="\n[sweep.axes]\npretrain.epochs = [1, 2]\n")))
+    told = f"{runs}/mine: a study, 0 of 2 runs are in, 2 not run yet; see: sslkit report {runs}/mine"
+    both = said(capsys, "report", runs).out
+    assert told in both
+    assert f"toy, {runs}/toy (2 runs), finished" in both
+    scores = tmp_path / "scores.csv"
+    assert said(capsys, "report", runs, "-o", scores).out == f"{scores}: 3 runs that are part of no study\n"
+    shutil.rmtree(runs / "toy")
+    assert said(capsys, "report", runs).out.strip() == told
+    assert f"such as: sslkit report {runs}/mine" in said(capsys, "report", runs, "-o", scores, code=2).err
+    (runs / "mine" / "study.json").write_text("{}")
+    assert "holds no study" in said(capsys, "report", runs).out

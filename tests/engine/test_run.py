@@ -322,6 +322,21 @@ def test_a_signal_to_the_whole_group_ends_in_good_order_with_75(recipe_file, tmp
     assert any((tmp_path / "run" / "checkpoints").glob("step-*"))
 
 
+def test_an_option_that_a_component_has_got_since_does_not_stop_a_continuation(recipe_file, tmp_path):
+    with pytest.raises(Stopped):
+        run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(3)])
+    resolved = tmp_path / "run" / "resolved.toml"
+    text = resolved.read_text()
+    assert "momentum = 0.9\n" in text
+    resolved.write_text(text.replace("momentum = 0.9\n", "momentum = 0.8\n"))
+    with pytest.raises(RunError, match=r"another recipe: pretrain.optimizer.momentum was 0.8, is 0.9"):
+        run(recipe_file(), into=tmp_path / "run")
+    resolved.write_text(text.replace("momentum = 0.9\n", ""))  # as if written before there was such an option
+    with pytest.raises(RunError, match=r"another recipe: pretrain.optimizer.momentum was absent, is 0.5"):
+        run(recipe_file(), into=tmp_path / "run", overrides=["pretrain.optimizer.momentum=0.5"])
+    assert run(recipe_file(), into=tmp_path / "run").folder == tmp_path / "run"
+
+
 def test_another_recipe_is_refused_with_what_differs(recipe_file, tmp_path):
     with pytest.raises(Stopped):
         run(recipe_file(), into=tmp_path / "run", watchers=[StopAt(3)])

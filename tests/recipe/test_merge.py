@@ -232,6 +232,7 @@ BAD_OVERRIDES = [
     ("name=1\nseed = 2", "is not a TOML value"),
     ("evaluate.1.epochs=3", "'1' is no place in a list of 1, counted from 0"),
     ("evaluate.first.epochs=3", "'first' is no place in a list"),
+    ("export.0.quiet=true", "this recipe exports nothing; there is no export.0.quiet"),
     ("pretrain.epochs.x=3", "the key before 'x' holds a value, not a table"),
     ("seed=" + "1" * 5000, "is not a TOML value"),
     ("seed=" + "[" * 1000 + "]" * 1000, "is not a TOML value"),
@@ -245,6 +246,13 @@ def test_overrides_refused(tmp_path, override, reason):
         overridden(tmp_path, override)
     assert reason in str(caught.value)
     assert "override" in str(caught.value)
+
+
+def test_a_recipe_that_pretrains_nothing_has_no_such_keys(tmp_path):
+    path = write(tmp_path, "r.toml", 'name = "r"\nweights = "random"\n[[evaluate]]\nname = "builtin.knn"')
+    with pytest.raises(RecipeError, match="this recipe pretrains nothing; there is no pretrain.epochs"):
+        load_document(path, ["pretrain.epochs=1"])
+    assert load_document(path, ["pretrain={epochs=1}"]).tree["pretrain"] == {"epochs": 1}
 
 
 def test_no_working_folder_is_needed_for_an_absolute_recipe(tmp_path):

@@ -15,7 +15,8 @@ RECIPES = sorted(path for path in (REPOSITORY / "recipes").rglob("*.toml") if pa
 
 @pytest.fixture(scope="module")
 def schema():
-    return json_schema(Registry.discover(), ("builtin", "simclr"))
+    shipped = ("builtin", *(path.parent.name for path in REPOSITORY.glob("plugins/*/pyproject.toml")))
+    return json_schema(Registry.discover(), shipped)
 
 
 def test_the_schema_in_the_documentation_is_up_to_date(schema):
@@ -51,7 +52,9 @@ def test_every_shipped_recipe_is_valid(schema, path):
     jsonschema = pytest.importorskip("jsonschema")
     recipe = tomllib.loads(path.read_text())
     jsonschema.validate(recipe, schema)
-    table = recipe.get("pretrain", {}).get("backbone") or recipe.get("sweep") or recipe["evaluate"][0]
+    pretrain, evaluate = recipe.get("pretrain", {}), recipe.get("evaluate", [{}])
+    components = (pretrain.get(kind) for kind in ("backbone", "objective", "method"))
+    table = next(filter(None, (*components, recipe.get("sweep"), evaluate[0])), recipe)
     table["no_such_option"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(recipe, schema)

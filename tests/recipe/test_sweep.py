@@ -140,7 +140,7 @@ def test_an_axis_with_dots_or_quotes_is_the_same_axis_and_is_replaced_by_what_ex
 
 
 def test_a_study_elsewhere_that_extends_one_finds_its_numbers_and_weights(light, tmp_path):
-    (tmp_path / "paper.toml").write_text("values = [{ at = { epochs = 1 }, value = 64.5 }]")
+    (tmp_path / "paper.toml").write_text("values = [{ at = { a = 'x' }, value = 64.5 }]")
     (tmp_path / "w.pth").write_text("weights")
     point = '\n[[sweep.axes.a]]\nlabel = "x"\nset.pretrain.weights = "w.pth"\n'
     light(more=point + '\n[[sweep.report]]\nreference = "paper.toml"\n', name="base.toml")
@@ -183,7 +183,20 @@ MISTAKES = {
     "[sweep.axes]\npretrain.objectiv.temperature = [1.0]": 'unknown key; did you mean "objective"?',
     "[sweep.axes]\npretrain.objective.temperature = [1.0, 11.0]": "light.toml:33 pretrain.objective.temperature",
     "[sweep.axes]\nevaluate.3.k = [1]": "evaluate.3: is no place in a list of 1, counted from 0",
-    f"{POINT}set.pretrain.epochs = 1\nvalu = 1": "a table of label, set and perhaps value",
+    f"{POINT}set.pretrain.epochs = 1\nvalu = 1": 'toml:35 sweep.axes.a.0.valu: unknown key; did you mean "value"?',
+    f"{POINT}set.seed = 1\n[[sweep.axes.a]]\nset.seed = 2": "light.toml:35 sweep.axes.a.1.label: is required",
+    f"{POINT}set.seed = 1\n[[sweep.axes.a]]\nlabel = ['y']\nset.seed = 2": "light.toml:36 sweep.axes.a.1.label: should",
+    f"{POINT}pretrain.objective.temperature = 0.1": (
+        "light.toml:34 sweep.axes.a.0.pretrain: unknown key of a point; did you mean "
+        '"set.pretrain.objective.temperature"?'
+    ),
+    f"{POINT}value = 1": "light.toml:32 sweep.axes.a.0.set: is required",
+    f"{POINT}set.pretrain.epochs = 3\n[sweep.axes]\nseed = [0]\npretrain.epochs = [1, 2]": (
+        "light.toml:37 sweep.axes: pretrain.epochs is set by two axes, a ("
+    ),
+    "[sweep.axes]\nevaluate.0.k = [1]\n[[sweep.axes.a]]\nlabel = 'x'\nset.evaluate = []": (
+        "light.toml:33) and a; leave it out of one of them"
+    ),
     "[sweep]\ncombine = 'zip'\naxes.seed = [1]\naxes.pretrain.epochs = [1, 2]\naxes.pretrain.batch_size = [1]": (
         "epochs has 2, batch_size has 1"
     ),
@@ -207,6 +220,12 @@ def test_mistakes_are_one_line_with_a_place(study, lines, words):
         study(lines)
     assert any(words in problem for problem in caught.value.problems), caught.value.problems
     assert all("\n" not in problem for problem in caught.value.problems)
+
+
+def test_a_forgotten_set_is_told_once(study):
+    with pytest.raises(RecipeError) as caught:
+        study(f"{POINT}pretrain.objective.temperature = 0.1")
+    assert len(caught.value.problems) == 1
 
 
 def test_problems_of_all_points_are_told_at_once_and_each_once(study):

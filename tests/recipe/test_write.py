@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sslkit.recipe.resolve import load_recipe
-from sslkit.recipe.write import resolved_toml, resolved_tree
+from sslkit.recipe.write import essential_tree, resolved_toml, resolved_tree
 
 RECIPES = sorted(
     path
@@ -77,3 +77,12 @@ def test_none_is_left_out(light):
     assert "head" not in tree["pretrain"]
     assert "weights" not in tree
     assert json.loads(json.dumps(tree)) == tree
+
+
+def test_what_a_run_is_known_by_is_not_its_defaults(light):
+    recipe = load_recipe(light(), ["pretrain.optimizer.momentum=0.9", "pretrain.objective.temperature=0.7"])
+    whole, essential = resolved_tree(recipe)["pretrain"], essential_tree(recipe)["pretrain"]
+    assert (whole["optimizer"]["momentum"], whole["objective"]["temperature"]) == (0.9, 0.7)
+    assert "momentum" not in essential["optimizer"]
+    assert essential["objective"]["temperature"] == 0.7
+    assert essential["optimizer"]["learning_rate"] == whole["optimizer"]["learning_rate"]

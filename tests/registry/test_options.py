@@ -4,6 +4,7 @@ import sys
 import types
 
 import pytest
+import torch
 
 from sslkit.errors import PluginError
 from sslkit.registry.options import call, check_options, signature_of
@@ -167,6 +168,16 @@ def test_engine_arguments_are_read_but_not_evaluated(component):
 def test_inherited_and_absent_constructors(component):
     assert signature_of(component("Inherits")).engine == ("in_dim",)
     assert signature_of(component("Plain")).options() == []
+
+
+def test_a_module_without_a_constructor_of_its_own_has_no_options():
+    class Bare(torch.nn.Module):
+        pass
+
+    module = types.SimpleNamespace(bare=Bare)
+    bare = Component("objective", "toy.bare", "toy:bare", "", "toy 1.0", module)
+    assert signature_of(bare).options() == []
+    assert isinstance(call(bare, {}, {"dim": 3}), Bare)
 
 
 def test_a_missing_optional_part_does_not_shift_the_others(component):

@@ -75,10 +75,10 @@ def measured(point, measure):
     """Tell whether a run measures what a chart shows."""
     if measure["pretraining"]:
         return measure["pretraining"] in LOGGED
-    tables = list(enumerate(point.tree["evaluate"]))
+    tables = list(enumerate(point.document.tree["evaluate"]))
     wanted = measure["evaluation"]
     named = [table for number, table in tables if wanted in (None, number, table["name"])]
-    return any(shows(table, measure, point.tree.get("weights")) for table in named)
+    return any(shows(table, measure, point.document.tree.get("weights")) for table in named)
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -140,8 +140,9 @@ def test_every_study_has_a_small_version_that_needs_no_data():
     assert {SHARED.get(name, name) for name in large} == small
     for path in SMALL:
         for point in study(path).points:
-            data = [table["data"]["name"] for table in point.tree["evaluate"] if "data" in table]
-            pretrained_on = point.tree["pretrain"]["data"]["name"] if "pretrain" in point.tree else "builtin.shapes"
+            tree = point.document.tree
+            data = [table["data"]["name"] for table in tree["evaluate"] if "data" in table]
+            pretrained_on = tree["pretrain"]["data"]["name"] if "pretrain" in tree else "builtin.shapes"
             assert {pretrained_on, *data} == {"builtin.shapes"}
 
 

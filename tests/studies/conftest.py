@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from sslkit.studies.study import Axis, Record, Study
+from sslkit.studies.records import Record
+from sslkit.studies.study import Axis, Study
 
 
 def _number(label):

@@ -8,23 +8,14 @@ import pytest
 from sslkit.errors import RunError
 from sslkit.recipe.resolve import load_recipe
 from sslkit.recipe.sweep import load_sweep
-from sslkit.studies.study import (
-    Record,
-    add_record,
-    is_study,
-    point_name,
-    point_recipe,
-    read_records,
-    read_study,
-    record_of,
-    write_plan,
-)
+from sslkit.studies.records import Record, add_record, read_records, record_of
+from sslkit.studies.study import is_study, point_name, point_recipe, read_study, write_plan
 
 
 @pytest.fixture
 def sweep(light):
     axes = '\n[sweep.axes]\npretrain.epochs = [1, 2]\nseed = [0, 1]\n[[sweep.report]]\ntitle = "A chart"\n'
-    return load_sweep(light(more=axes))
+    return load_sweep(light(more=axes), ["pretrain.batch_size=8"])
 
 
 def test_a_plan_is_read_back_with_the_records_of_its_points_only(sweep, tmp_path):
@@ -39,6 +30,8 @@ def test_a_plan_is_read_back_with_the_records_of_its_points_only(sweep, tmp_path
     assert [axis.labels for axis in study.axes] == [("1", "2")]
     assert study.seeds == (0, 1)
     assert study.charts[0]["title"] == "A chart"
+    assert study.overrides == ("pretrain.batch_size=8",)
+    assert study.recipe["pretrain"]["batch_size"] == 8
     (record,) = study.records
     assert record == Record(ids[1], {"epochs": "2"}, 0, results=({"value": 0.5},), pretraining={"loss": 1.0})
 
@@ -88,6 +81,7 @@ def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_tenth(sweep,
         '{"step":18,"epoch":1,"loss":9.0}\n{"step":19,"epoch":1,"loss":3.0,"contrastive_accuracy":0.5}\n'
         '{"step":20,"epoch":1,"loss":1.0,"contrastive_accuracy":0.7}\n'
     )
+    (run / "resolved.toml").write_text("[derived]\nnum_images = 640\n")
     (run / "environment.json").write_text('{"torch": "2.14", "threads": 2, "commit": "abc", "command": ["x"]}')
     (run / "summary.json").write_text('{"status": "stopped"}')
     assert record_of(point, run, None) is None
@@ -98,7 +92,7 @@ def test_a_finished_run_becomes_a_record_with_the_means_of_its_last_tenth(sweep,
     results = [row | {"metrics": {"top5": 0.75}}, row | {"features": "z", "metrics": {"top5": 0.5}}]
     (run / "evaluate" / "0-builtin.linear" / "metrics.json").write_text(json.dumps({"results": results}))
     record = record_of(point, run, None)
-    assert record.pretraining == {"parameters": 7, "loss": 2.0, "contrastive_accuracy": 0.6}
+    assert record.pretraining == {"parameters": 7, "images": 640, "loss": 2.0, "contrastive_accuracy": 0.6}
     assert record.environment == {"torch": "2.14", "threads": 2, "commit": "abc"}
     assert (record.id, record.labels, record.results) == (
         point.id,

@@ -8,6 +8,7 @@ import pytest
 
 from sslkit.studies.study_report.charts import notes_of, panels_of
 from sslkit.studies.study_report.colours import BY_DAY, BY_NIGHT, LEVELS, heat_colour, levels, luminance, readable_on
+from sslkit.studies.study_report.facts import lacks_of
 from sslkit.studies.study_report.layout import charts_of
 from sslkit.studies.study_report.svg import cut, file_of, width_of
 
@@ -184,6 +185,35 @@ def test_points_of_a_scatter_lie_by_two_measures_and_have_their_names(make_study
     assert "a: fine-tuned (%) 60.00, linear (%) 50.00" in turned.body
 
 
+def test_families_of_a_scatter_are_named_in_a_legend_and_not_beside_their_points(make_study, result):
+    def found(labels, seed):
+        return [result(0.5 + int(labels["size"]) / 10), result(0.6, features="z")]
+
+    measures = [{"label": "h"}, {"label": "z", "features": "z"}]
+    chart = {"chart": "scatter", "series": "head", "measures": measures, "rename": {"head": "kind of head"}}
+    (panel,) = panels(make_study({"size": ["1", "2"], "head": ["a", "b"]}, found, chart))
+    legend = re.findall(r'<rect [^>]*fill="([^"]*)"/><text [^>]*class="ink">([^<]*)<', panel.body)
+    assert legend == [("var(--c0)", "a"), ("var(--c1)", "b")]
+    assert ">kind of head</text>" in panel.body
+    assert re.findall(r'class="point" fill="([^"]*)"', panel.body) == ["var(--c0)", "var(--c1)"] * 2
+    assert re.findall(r'class="ink">([^<]*)<', panel.body)[-4:] == ["1", "1", "2", "2"]
+    assert "1, b: h (%) 60.00" in panel.body
+
+
+def test_numbers_above_neighbouring_bars_do_not_touch(make_study):
+    def drawn(amount):
+        names = [f"loss {number}" for number in range(amount)]
+        axes = {"loss": names, "head": ["a", "b"]}
+        chart = {"chart": "bars", "x": "loss", "series": "head"}
+        (panel,) = panels(make_study(axes, lambda labels, seed: 0.215, chart))
+        return re.findall(r'x="([\d.]+)" y="[\d.]+"( text-anchor="middle")?[^>]*>21\.5<', panel.body)
+
+    few = drawn(7)
+    assert all(middle for _, middle in few)
+    assert min(b - a for a, b in pairwise(float(x) for x, _ in few)) > width_of("21.5", 10) + 3
+    assert not any(middle for _, middle in drawn(12))  # they are turned
+
+
 def test_notes_say_what_bars_and_marks_mean(make_study):
     study = make_study(
         {"loss": ["a", "b", "c"]},
@@ -196,7 +226,7 @@ def test_notes_say_what_bars_and_marks_mean(make_study):
         "Error bars: one sample deviation between seeds to both sides; of a single run its 95 % bootstrap interval "
         "over test images.",
         "* not of every planned seed.",
-        "✗: failed; the numbers say why.",
+        "✗: failed: x.",
     ]
 
 
@@ -207,6 +237,23 @@ def test_a_file_stands_alone(make_study):
     assert svg.count("<g transform") == 3
     assert svg.count(">Words ") > 1  # a long note goes over several lines
     assert "<title>A &amp; B</title>" in svg
+
+
+def test_a_note_says_why_numbers_are_missing_and_what_there_is_instead(make_study, result):
+    row = result(0.5, metrics={"top1": 0.5, "top5": 0.9})
+    outcomes = {"a": ([row], {"loss": 1.0}), "b": None}
+    charts = [{"measures": [{"metric": "top9"}]}, {"measures": [{"pretraining": "los"}]}]
+    study = make_study({"what": ["a", "b"]}, lambda labels, seed: outcomes[labels["what"]], *charts)
+    notes = [[*notes_of(chart)][-1] for chart in charts_of(study)]
+    assert notes == [
+        "–: no top9 of evaluation on h, but top1, top5; not run yet.",
+        "–: no los in its pretraining, but loss; not run yet.",
+    ]
+    assert lacks_of(study) == [
+        "top9 by what: no top9 of evaluation on h, but top1, top5",
+        "los by what: no los in its pretraining, but loss",
+    ]
+    assert not lacks_of(make_study({"what": ["a"]}, lambda labels, seed: None, *charts))  # nothing is known yet
 
 
 def test_long_words_are_cut_to_their_room():

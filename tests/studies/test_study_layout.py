@@ -151,9 +151,9 @@ def test_a_reference_stands_beside_by_label_or_number_and_keeps_what_the_study_l
     own, paper = charts_of(study)[0].grids
     assert [cell.paper.value if cell.paper else None for _, cell in own.named()] == [0.1, None, None, None]
     assert (paper.title, paper.is_reference, paper.columns) == ("Paper", True, ("1", "2", "8"))
-    assert paper.rows == (("a",), ("b",), ("c",))
-    assert values(paper) == [[0.1, None, None], [None, None, 0.8], [None, 0.2, None]]
-    assert (own.series, paper.series) == ((0, 1), (0, 1, 2))  # equal names have equal colours
+    assert paper.rows == (("b",), ("a",), ("c",))  # as the file has them, for the study has not all of them
+    assert values(paper) == [[None, None, 0.8], [0.1, None, None], [None, 0.2, None]]
+    assert (own.series, paper.series) == ((0, 1), (1, 0, 2))  # equal names have equal colours
 
 
 def test_values_of_a_reference_are_of_a_measure_and_only_fractions_are_percent(make_study):
@@ -171,16 +171,15 @@ def test_values_of_a_reference_are_of_a_measure_and_only_fractions_are_percent(m
     assert [cell.paper.value for cell in grid.cells[0]] == [0.64, 4.5, 0.5]
 
 
-def test_a_reference_s_own_axis_names_its_rows_and_is_beside_nothing(make_study):
-    given = reference(({"what": "a", "network": "R50"}, 10, {}), ({"what": "a", "network": "R18"}, 20, {}))
-    study = make_study(
-        {"what": ["a", "b"], "head": ["c", "d"]}, lambda labels, seed: 0.5,
-        {"chart": "bars", "x": "what", "reference": "paper"},
-        references=given,
-    )  # fmt: skip
-    own, paper = charts_of(study)[0].grids
-    assert not any(cell.paper for _, cell in own.named())
-    assert paper.rows == (("network R50",), ("network R18",))
+def test_a_reference_whose_points_the_study_has_too_is_in_the_study_s_order(make_study):
+    letters = {"what": ["a", "b", "c"]}
+    given = reference(({"what": "b"}, 80, {}), ({"what": "a"}, 10, {}))
+    chart = {"chart": "bars", "reference": "paper"}
+    own, paper = charts_of(make_study(letters, lambda labels, seed: 0.5, chart, references=given))[0].grids
+    assert (own.columns, paper.columns) == (("a", "b", "c"), ("a", "b"))
+    lacking = reference(({"what": "b"}, 80, {}), ({"what": "x"}, 70, {}), ({"what": "a"}, 10, {}))
+    _, paper = charts_of(make_study(letters, lambda labels, seed: 0.5, chart, references=lacking))[0].grids
+    assert paper.columns == ("b", "x", "a")
 
 
 def test_recalled_values_are_known_as_such(make_study):
@@ -191,3 +190,22 @@ def test_recalled_values_are_known_as_such(make_study):
     chart = charts_of(study)[0]
     assert [cell.recalled for _, cell in chart.grids[1].named()] == [True, False]
     assert chart.reference.has_recalled
+
+
+def test_families_of_a_scatter_have_colours_in_all_panels(make_study, result):
+    def found(labels, seed):
+        return [result(0.5), result(0.6, features="z")]
+
+    measures = [{"label": "h"}, {"label": "z", "features": "z"}]
+    values = [{"at": {"size": "9", "head": head}, "value": 50, "measure": measure} for head in "ba" for measure in "hz"]
+    study = make_study(
+        {"size": ["1", "2"], "head": ["a", "b"]}, found,
+        {"chart": "scatter", "series": "head", "measures": measures, "reference": "paper"},
+        {"chart": "scatter", "measures": measures},
+        references={"paper": {"title": "Paper", "unit": "percent", "values": values}},
+    )  # fmt: skip
+    coloured, plain = charts_of(study)
+    own, paper = coloured.grids
+    assert (own.rows, own.series) == ((("1", "a"), ("1", "b"), ("2", "a"), ("2", "b")), (0, 1, 0, 1))
+    assert (paper.rows, paper.series) == ((("9", "b"), ("9", "a")), (1, 0))
+    assert not plain.grids[0].family_axis

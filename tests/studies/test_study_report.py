@@ -3,7 +3,7 @@
 import csv
 import json
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 
@@ -11,7 +11,8 @@ import pytest
 
 from sslkit import RunError
 from sslkit.__main__ import main
-from sslkit.studies.study import add_record
+from sslkit.studies.records import add_record
+from sslkit.studies.study_report.facts import runs_of
 from sslkit.studies.study_report.page import study_page
 from sslkit.studies.study_report.text import study_csv, study_json, study_markdown
 from sslkit.studies.study_report.write import write_study_report
@@ -158,7 +159,7 @@ def test_a_study_of_which_nothing_is_in_has_a_report(make_study):
     study = make_study({"first": ["a", "b"], "second": ["c", "d"]}, lambda labels, seed: None)
     text = Elements(write_study_report(study)[0].read_text()).text
     assert "0 of 4 runs are in, 4 not run yet" in text
-    assert "–: no value" in text
+    assert "–: not run yet." in text
 
 
 def test_a_table_prints_the_best_bold_only_where_it_is_significantly_best(make_study):
@@ -208,6 +209,34 @@ def test_csv_has_fractions_with_all_their_digits(pairs):
     assert json.loads(study_json(pairs))[0]["value"] == pytest.approx(0.61)
 
 
+def test_the_mean_of_a_row_has_as_many_digits_as_its_cells(make_study):
+    values = {"a": 0.1, "b": 0.12}
+    study = make_study({"size": ["1", "2"], "what": ["a", "b"]}, lambda labels, seed: values[labels["what"]],
+                       {"chart": "table", "x": "what", "means": "rows"})  # fmt: skip
+    assert "| 1 | 10.00 | 12.00 | 11.00 |" in study_markdown(study)
+
+
+def test_a_number_that_two_charts_call_otherwise_is_one_column_of_the_runs(make_study, result):
+    first = {"measures": [{"label": "mine", "evaluation": "builtin.linear"}, {"label": "z", "features": "z"}]}
+    second = {"measures": [{"label": "yours", "evaluation": 0}, {"label": "loss", "pretraining": "loss"}]}
+    found = [result(0.5), result(0.5, features="z")], {"loss": 1.0}
+    head, rows = runs_of(make_study({"what": ["a"]}, lambda labels, seed: found, first, second))
+    assert head == ["what", "seed", "status", "mine (%)", "z (%)", "loss", "took", "id"]
+    assert rows[0][3:6] == ["50.00", "50.00", "1"]
+
+
+def test_a_renamed_chart_takes_its_picture_along_and_nobody_else_s(pairs):
+    write_study_report(pairs)
+    folder = pairs.folder
+    (folder / "mine.svg").write_text("<svg/>")
+    again = replace(pairs, charts=({"title": "Another", "chart": "heat_map"},))
+    write_study_report(again)
+    assert sorted(path.name for path in folder.glob("*.svg")) == ["another.svg", "mine.svg"]
+    (folder / "another.svg").write_text("edited by hand")
+    write_study_report(pairs)
+    assert sorted(path.name for path in folder.glob("*.svg")) == ["another.svg", "figure_5.svg", "mine.svg"]
+
+
 def test_what_cannot_be_written_is_one_line(pairs):
     (pairs.folder / "report.html").mkdir()
     with pytest.raises(RunError, match=r"report\.html: cannot be written"):
@@ -222,6 +251,7 @@ def test_the_command_writes_a_study_s_report_and_shows_its_tables(folder, capsys
     for name in ("report.html", "report.md", "report.csv", "figure_5.svg"):
         assert f"{folder / name}\n" in shown
         assert (folder / name).stat().st_size > 100
+    assert "for other charts, change [[sweep.report]] and run sslkit sweep" in shown
 
 
 @pytest.mark.parametrize(

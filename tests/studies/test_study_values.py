@@ -67,6 +67,26 @@ def test_a_single_run_has_its_bootstrap_interval_and_says_so(make_study):
     assert found.bar == pytest.approx((40, 60))
 
 
+def test_an_error_bar_of_a_fraction_ends_at_0_and_1_and_of_nothing_else():
+    assert Cell(0.01, deviation=0.02, samples=(0.0, 0.02)).bar == pytest.approx((0.0, 3.0))
+    assert Cell(0.99, interval=(0.9, 1.1), samples=(0.99,)).bar == pytest.approx((90.0, 100.0))
+    assert Cell(1.0, percent=False, deviation=2.0).bar == (-1.0, 3.0)
+    assert Cell(0.1, interval=(-0.027, 0.2), samples=(0.1, 0.1)).sure == "2 seeds, 95 %: 0.00 to 20.00"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (1 / 3, "0.3333"), (4096, "4,096"), (60000, "60,000"), (372700, "0.37 M"), (25e6, "25.00 M")],
+)
+def test_large_numbers_are_in_millions(value, shown):
+    assert Cell(value, percent=False).shown() == shown
+
+
+def test_without_a_measure_it_is_what_the_runs_measure(make_study, result):
+    study = make_study({"what": ["a"]}, lambda labels, seed: [result(0.3, features="z", weights="random")])
+    assert cell(study, what="a").value == 0.3
+
+
 def test_why_a_number_is_missing_is_said(make_study, result):
     outcomes = {"a": None, "b": "loss is nan\nat step 3", "c": [result(0.5, features="z")], "d": 0.5}
     study = make_study({"what": list(outcomes)}, lambda labels, seed: outcomes[labels["what"]])

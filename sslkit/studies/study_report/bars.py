@@ -15,7 +15,9 @@ from sslkit.studies.study_report.cells import Cell
 from sslkit.studies.study_report.grids import Grid
 from sslkit.studies.study_report.svg import Panel, colour, samples, text, width_of
 
-_BAR: Final = 26.0  # of one bar, at most
+_BAR: Final = 26.0  # of one bar, at most: its number fits above it
+_NARROW: Final = 15.0  # of one of many, whose numbers are turned
+_FEW: Final = 14  # more wide ones would be wider than half a page
 
 
 def bars(grid: Grid, summary: str) -> Panel:
@@ -26,9 +28,12 @@ def bars(grid: Grid, summary: str) -> Panel:
         summary: Plain text.
     """
     series = len(grid.rows)
-    width = max(WIDTH, LEFT + 12 + len(grid.columns) * (series * 15 + 12))
+    wanted = _BAR if len(grid.columns) * series <= _FEW else _NARROW
+    width = max(WIDTH, LEFT + 12 + len(grid.columns) * (series * wanted + 12))
     group = (width - LEFT - 12) / max(len(grid.columns), 1)
     bar = min(_BAR, (group - 8) / max(series, 1))
+    numbers = (cell.number(cell.value, 1) for _, cell in grid.named() if cell.value is not None)
+    is_turned = max((width_of(number, 10) for number in numbers), default=0.0) > bar - 3  # or neighbours touch
     legend, top = _legend(grid, width)
     top += 26
     y = upright(ends_of(grid), top, zero=True)
@@ -40,7 +45,8 @@ def bars(grid: Grid, summary: str) -> Panel:
         start = centres[number] - bar * len(there) / 2
         for position, (place, cell) in enumerate(there):
             name = ", ".join(part for part in (*grid.rows[place], grid.columns[number]) if part)
-            parts.append(_bar(cell, name, start + bar * position, bar, y, zero, colour(grid.series[place])))
+            x, fill = start + bar * position, colour(grid.series[place])
+            parts.append(_bar(cell, name, x, bar, y, zero, fill, is_turned=is_turned))
     parts.append(f'<path class="base" d="M{LEFT} {zero:.1f}H{width - 8:.1f}"/>')
     names, height, beyond = names_below(grid.columns, centres, group - 4, top + HIGH)
     parts += [names, text((LEFT + width) / 2, top + HIGH + height + 14, grid.column_axis, anchor="middle")]
@@ -55,7 +61,7 @@ def _legend(grid: Grid, width: float) -> tuple[str, float]:
     return samples(grid.row_axes[0], names, 4, width - 8, 0)
 
 
-def _bar(cell: Cell, name: str, x: float, width: float, y: Axis, zero: float, fill: str) -> str:
+def _bar(cell: Cell, name: str, x: float, width: float, y: Axis, zero: float, fill: str, *, is_turned: bool) -> str:
     middle = x + width / 2
     if cell.value is None:
         mark, look = ("✗", "bad") if cell.failed else ("–", "")
@@ -73,7 +79,7 @@ def _bar(cell: Cell, name: str, x: float, width: float, y: Axis, zero: float, fi
         top = min(top, high)
     number = cell.number(cell.value, 1)
     look = "ink recalled" if cell.recalled else "ink"
-    if width_of(number, 10) <= width + 2:
+    if not is_turned:
         inner += text(middle, top - 4, number, look, anchor="middle", size=10)
     elif width >= 10:
         inner += text(middle + 3.5, top - 4, number, look, size=10, turn=-90)

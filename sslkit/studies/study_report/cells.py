@@ -65,14 +65,20 @@ class Cell:
     @property
     def bar(self) -> tuple[float, float] | None:
         """Ends of the error bar, in the unit shown: a deviation to both sides, of a single run its interval."""
-        if self.value is None:
+        if self.value is None or (self.deviation is None and self.interval is None):
             return None
+        ends = self.interval or (self.value, self.value)
         if self.deviation is not None:
-            return self.drawn - self.deviation * self.factor, self.drawn + self.deviation * self.factor
-        return None if self.interval is None else (self.interval[0] * self.factor, self.interval[1] * self.factor)
+            ends = self.value - self.deviation, self.value + self.deviation
+        low, high = self._within(ends)
+        return low * self.factor, high * self.factor
+
+    def _within(self, ends: tuple[float, float]) -> tuple[float, float]:
+        """Return the ends of an interval, those of a fraction from 0 to 1."""
+        return (max(ends[0], 0.0), min(ends[1], 1.0)) if self.percent else ends
 
     def number(self, value: float | None, digits: int = 2) -> str:
-        """Return a number in the unit shown: of what is no fraction four digits in all.
+        """Return a number in the unit shown: of what is no fraction as `plain_number` does.
 
         Args:
             value: In the unit of `value`.
@@ -80,7 +86,7 @@ class Cell:
         """
         if value is None:
             return "–"
-        return f"{value * self.factor:.{digits}f}" if self.percent else f"{value:.4g}"
+        return f"{value * self.factor:.{digits}f}" if self.percent else plain_number(value)
 
     def shown(self, digits: int = 2) -> str:
         """Return the value with its deviation, without its unit; a dash if there is none.
@@ -99,8 +105,19 @@ class Cell:
             parts.append(f"{len(self.samples)} seeds")
         if self.interval is not None:
             kind = "95 %" if len(self.samples) > 1 else "95 % over test images"
-            parts.append(f"{kind}: {self.number(self.interval[0])} to {self.number(self.interval[1])}")
+            parts.append(f"{kind}: {' to '.join(map(self.number, self._within(self.interval)))}")
         return ", ".join(parts)
+
+
+def plain_number(value: float) -> str:
+    """Return a number that is no fraction: four digits in all, thousands as 64,000, more as 0.37 M.
+
+    Args:
+        value: Of any unit.
+    """
+    if 1e5 <= abs(value) < 1e15:
+        return f"{value / 1e6:,.2f} M"
+    return f"{value:,.0f}" if 1e3 <= abs(value) < 1e5 else f"{value:.4g}"
 
 
 def t_quantile(freedom: float) -> float:

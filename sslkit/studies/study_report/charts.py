@@ -20,6 +20,7 @@ from sslkit.studies.study_report.svg import Panel
 from sslkit.studies.study_report.tables import has_best
 from sslkit.text import one_line
 
+_MOST_REASONS: Final = 2  # for numbers that are missing
 _MOST_LINES: Final = 2  # of each side, for a reference's to be drawn over the study's own
 
 
@@ -131,6 +132,9 @@ def notes_of(chart: Chart) -> Iterator[str]:
         )
     if any(cell.value is not None and cell.problem for cell in own):
         yield "* not of every planned seed."
-    if any(cell.value is None for cell in own):
-        marks = {"✗: failed" if cell.failed else "–: no value" for cell in own if cell.value is None}
-        yield f"{', '.join(sorted(marks, reverse=True))}; the numbers say why."
+    for mark, is_failed in (("✗", True), ("–", False)):
+        lacking = [cell.problem for cell in own if cell.value is None and cell.failed is is_failed]
+        if lacking:
+            reasons = list(dict.fromkeys(lacking))
+            more = f" and {len(reasons) - _MOST_REASONS} more, which the numbers say" * (len(reasons) > _MOST_REASONS)
+            yield f"{mark}: {'; '.join(reasons[:_MOST_REASONS])}{more}."

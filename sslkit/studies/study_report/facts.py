@@ -1,4 +1,4 @@
-"""What a study is, at a glance: how much of it is in, what failed, where and how long it ran, and every run of it.
+"""What a study is, at a glance: how much of it is in, what was run, what failed, where and how long, and every run.
 
 Enters: a study. Leaves: texts. Called by `page` and `text`.
 """
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from sslkit.studies.significance import mean_and_deviation
 from sslkit.studies.study_report.cells import Cell
-from sslkit.studies.study_report.values import measures_of, values_of
+from sslkit.studies.study_report.essentials import essentials_of
+from sslkit.studies.study_report.plan import Plan
+from sslkit.studies.study_report.values import Measure, lacking, measures_of, source_of, values_of
 from sslkit.text import duration, one_line
 
 if TYPE_CHECKING:
@@ -39,7 +41,8 @@ def facts_of(study: Study) -> dict[str, str]:
     axes = (f"{one_line(axis.name)}: {_few(axis.labels, joint=' · ')}" for axis in study.axes)
     return {
         "runs": progress_of(study),
-        "seeds": _few(map(str, study.seeds)),
+        **essentials_of(study),
+        "seeds": f"{len(study.seeds)}: {_few(map(str, study.seeds))}",
         "axes": "; ".join(axes),
         "date": max(filter(None, (_date(record.finished) for record in records)), default=""),
         "took": f"{duration(sum(seconds))} in all" if seconds else "",
@@ -82,15 +85,41 @@ def problems_of(study: Study) -> list[tuple[str, str]]:
     ]
 
 
+def lacks_of(study: Study) -> list[str]:
+    """Return the measures of charts that no finished run has, and what they have instead; a line each.
+
+    Args:
+        study: Of which one run has finished; of others nothing is known.
+    """
+    found = []
+    for plan in (Plan(study, chart) for chart in study.charts):
+        runs = [run for point in plan.points for run in plan.runs(point) if run is not None and not run.failed]
+        found += [
+            f"{plan.title}: {lacking(runs, measure)}"
+            for measure in plan.measures
+            if runs and not any(values_of(run, measure) for run in runs)
+        ]
+    return found
+
+
 def _name(point: Mapping[str, Any]) -> str:
     return ", ".join([*(f"{axis} {label}" for axis, label in point["labels"].items()), f"seed {point['seed']}"])
+
+
+def _source(study: Study, measure: Measure) -> tuple[object, ...]:
+    """Return where the runs have a measure's numbers, however it is called and however it is asked for."""
+    found = tuple(source_of(record, measure) for record in study.records)
+    return found if any(found) else (measure,)
 
 
 def runs_of(study: Study) -> tuple[list[str], list[list[str]]]:
     """Return every planned run as a line of a table, and its header: labels, seed, status, scores, seconds."""
     records = {record.id: record for record in study.records}
-    every = [measure for chart in study.charts or ({},) for measure in measures_of(study, chart)]
-    measures = list(dict.fromkeys(every))
+    by_source: dict[tuple[object, ...], Measure] = {}
+    for chart in study.charts or ({},):
+        for measure in measures_of(study, chart):
+            by_source.setdefault(_source(study, measure), measure)
+    measures = list(by_source.values())
     names = [measure.named for measure in measures]
     names = [m.sought.removeprefix("no ") if names.count(m.named) > 1 else m.named for m in measures]
     axes = [axis.name for axis in study.axes]

@@ -33,10 +33,11 @@ class Grid:
         columns: Names.
         numbers: Where the columns lie on an axis of numbers; empty if they do not.
         cells: By row and column.
-        series: Number of each row's name among those of all panels: equal names have equal colours.
+        series: Number of each row's family among those of all panels: equal ones have equal colours.
         fixed: Axis and label of what all cells have in common.
         is_reference: Not of this study.
         mean_column: The last column is the mean of the others.
+        family_axis: One of `row_axes`: rows with the same label there are a family; "" if each row is one of its own.
     """
 
     title: str
@@ -51,6 +52,15 @@ class Grid:
     fixed: tuple[tuple[str, str], ...] = ()
     is_reference: bool = False
     mean_column: bool = False
+    family_axis: str = ""
+
+    @property
+    def families(self) -> tuple[tuple[str, ...], ...]:
+        """The family of each row."""
+        if not self.family_axis:
+            return self.rows
+        place = self.row_axes.index(self.family_axis)
+        return tuple((row[place],) for row in self.rows)
 
     def named(self) -> Iterable[tuple[str, Cell]]:
         """Yield each cell with what it is, in words."""

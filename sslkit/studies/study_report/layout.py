@@ -34,8 +34,8 @@ def _chart(plan: Plan) -> Chart:
     grids = list(_long_grids(plan) if plan.by_measure else _grids(plan))
     if plan.table.get("means") == "rows" and not plan.by_measure:
         grids = [with_means(grid) for grid in grids]
-    names = list(dict.fromkeys(row for grid in grids for row in grid.rows))
-    grids = [replace(grid, series=tuple(map(names.index, grid.rows))) for grid in grids]
+    families = list(dict.fromkeys(family for grid in grids for family in grid.families))
+    grids = [replace(grid, series=tuple(map(families.index, grid.families))) for grid in grids]
     numbers = next((grid.numbers for grid in grids if grid.numbers), ())
     asked = plan.table.get("log")
     log = (is_geometric(numbers) if asked is None else bool(asked)) and all(number > 0 for number in numbers)
@@ -115,7 +115,8 @@ def _reference_grid(
                 {**plan.single_labels(), **fixed}
             ):
                 column = _label(plan, plan.across, value) if plan.across else ""
-                found.setdefault((measure.label, _row(plan, value), column), value.cell)
+                row = tuple(_label(plan, axis, value) for axis in plan.down)
+                found.setdefault((measure.label, row, column), value.cell)
     aligned = sum(cell.paper is not None for _, cell in ours.named())
     if not found or (plan.kind == "table" and len(found) == aligned):
         return None  # a table has the values of its own points beside them
@@ -132,14 +133,6 @@ def _reference_grid(
     return replace(_titled(plan, title, columns, lines, cells), fixed=ours.fixed, is_reference=True)
 
 
-def _row(plan: Plan, value: Value) -> tuple[str, ...]:
-    """Return the labels of a reference's value's row; what of it is no axis of the study is part of the last."""
-    labels = [_label(plan, axis, value) for axis in plan.down]
-    if value.outside and labels:
-        labels[-1] = ", ".join(part for part in (labels[-1], value.outside) if part)
-    return tuple(labels)
-
-
 def _label(plan: Plan, axis: str, value: Value) -> str:
     return plan.own_label(axis, value.at[axis]) if axis in value.at else ""
 
@@ -151,7 +144,8 @@ def _long_grids(plan: Plan) -> Iterator[Grid]:
     cells = tuple(tuple(_cell(plan, point, measure) for measure in plan.measures) for point in points)
     columns = tuple(measure.named for measure in plan.measures)
     names = tuple(tuple(map(plan.shown, point.values())) for point in points)
-    yield Grid("", "", tuple(map(plan.shown, axes)), names, "", columns, (), cells)
+    family = plan.shown(plan.family) if plan.family in axes else ""
+    yield Grid("", "", tuple(map(plan.shown, axes)), names, "", columns, (), cells, family_axis=family)
     if plan.reference is None:
         return
     found: dict[tuple[str, ...], dict[str, Cell]] = {}
@@ -167,4 +161,5 @@ def _long_grids(plan: Plan) -> Iterator[Grid]:
     if found and (plan.kind == "scatter" or sum(map(len, found.values())) > aligned):
         theirs = tuple(tuple(row.get(m.label, Cell(None, m.percent)) for m in plan.measures) for row in found.values())
         called = tuple(map(plan.shown, axes))
-        yield Grid(plan.reference.title, "", called, tuple(found), "", columns, (), theirs, is_reference=True)
+        title, family = plan.reference.title, family if family in called else ""
+        yield Grid(title, "", called, tuple(found), "", columns, (), theirs, is_reference=True, family_axis=family)

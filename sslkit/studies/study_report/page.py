@@ -5,7 +5,7 @@ Enters: a study in any state. Leaves: one HTML file that needs nothing else. Cal
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 import sslkit
@@ -13,8 +13,9 @@ from sslkit.page import escape, page, table
 from sslkit.studies import charts, report_facts
 from sslkit.studies.study_report import svg
 from sslkit.studies.study_report.charts import notes_of, panels_of
+from sslkit.studies.study_report.essentials import recipe_of
 from sslkit.studies.study_report.facts import facts_of, problems_of, runs_of
-from sslkit.studies.study_report.grids import Chart
+from sslkit.studies.study_report.grids import OURS, Chart
 from sslkit.studies.study_report.layout import charts_of
 from sslkit.studies.study_report.svg import inline
 from sslkit.studies.study_report.tables import html_table, records
@@ -23,9 +24,18 @@ if TYPE_CHECKING:
     from sslkit.studies.study import Study
 
 _STYLE: Final = """
+dl.facts { grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }
 details { margin: 0.8rem 0; }
 summary { cursor: pointer; color: var(--accent); }
 .numbers td, .numbers th, .runs td, .runs th { white-space: nowrap; padding-right: 1.2rem; }
+/* Where a table goes on beyond an edge there is a shadow; what lies at the edge itself covers it. */
+.scroll {
+  background: linear-gradient(to right, var(--paper) 40%, transparent) left / 2.5rem 100% no-repeat local,
+    linear-gradient(to left, var(--paper) 40%, transparent) right / 2.5rem 100% no-repeat local,
+    linear-gradient(to right, var(--edge), transparent) left / 0.8rem 100% no-repeat scroll,
+    linear-gradient(to left, var(--edge), transparent) right / 0.8rem 100% no-repeat scroll;
+  --edge: color-mix(in srgb, var(--ink) 30%, transparent);
+}
 .notes p { margin: 0.2rem 0; font-size: 0.85rem; max-width: 60rem; }
 """
 _ALL_STYLES: Final = _STYLE + charts.STYLE + report_facts.STYLE + svg.STYLE
@@ -34,17 +44,21 @@ _MOST_RUNS: Final = 2000  # of the table; more are in results.jsonl
 _FEW_RUNS: Final = 30  # are shown at once
 
 
-def study_page(study: Study) -> str:
+def study_page(study: Study, drawn: Mapping[str, str] | None = None) -> str:
     """Return the page of a study.
 
     Args:
         study: Finished or not.
+        drawn: Names of the pictures that are written beside the page, with their digests, for the next report.
     """
     body = [f"<p>{escape(study.description)}</p>"] if study.description else []
     facts = facts_of(study)
     body.append(f'<p><span class="status">{escape(facts.pop("runs"))}</span></p>')
     items = (f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items() if text)
     body.append(f'<dl class="facts">{"".join(items)}</dl>')
+    if recipe := recipe_of(study):
+        told = "The recipe that all runs have in common, defaults filled in"
+        body.append(f"<details><summary>{told}</summary><pre>{escape(recipe)}</pre></details>")
     if problems := problems_of(study):
         body += ["<h2>Failed runs</h2>", table(problems, ("run", "reason"))]
     for chart in charts_of(study):
@@ -55,7 +69,9 @@ def study_page(study: Study) -> str:
     body += ["<h2>Runs</h2>", f"<details{is_open}><summary>All {len(rows):,} of them</summary>{shown}</details>"]
     if len(rows) > _MOST_RUNS:
         body.append(f'<p class="quiet">The first {_MOST_RUNS:,} of {len(rows):,}; all are in results.jsonl.</p>')
-    body.append(f"<footer>sslkit {escape(sslkit.__version__)}. This page needs no other file and no network.</footer>")
+    listed = escape(" ".join(f"{name}:{digest}" for name, digest in (drawn or {}).items()))
+    made_by = f"sslkit {escape(sslkit.__version__)}. This page needs no other file and no network."
+    body.append(f'<footer data-drawn="{listed}">{made_by}</footer>')
     return page(study.name, "\n".join(body), style=_ALL_STYLES)
 
 
@@ -81,7 +97,8 @@ def _numbers(chart: Chart) -> str:
     for cell, record in found:
         paper = "" if cell.paper is None else cell.paper.shown(1)
         labels = [record["axes"].get(axis, "") for axis in axes]
-        rows.append([*labels, record["of"], record["measure"], cell.shown(), cell.sure, paper, cell.problem])
+        shown = cell.shown(2 if record["of"] == OURS else 1)
+        rows.append([*labels, record["of"], record["measure"], shown, cell.sure, paper, cell.problem])
     told = [column for column in range(len(head)) if any(row[column] for row in rows)]
     lines = ([row[column] for column in told] for row in rows)
     return f'<div class="numbers">{table(lines, [head[column] for column in told])}</div>'

@@ -9,13 +9,14 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sslkit.recipe.axes import number_of
-from sslkit.studies.study_report.references import reference_of, same_label
+from sslkit.recipe.axes import number_of, same_label
+from sslkit.studies.study_report.references import reference_of
 from sslkit.studies.study_report.values import measures_of
 from sslkit.text import one_line
 
 if TYPE_CHECKING:
-    from sslkit.studies.study import Axis, Record, Study
+    from sslkit.studies.records import Record
+    from sslkit.studies.study import Axis, Study
 
 _KINDS: Final = ("heat_map", "bars", "lines", "scatter", "table")
 _MOST_LETTERS: Final = 100  # of a label
@@ -35,6 +36,7 @@ class Plan:
         points: Labels of the points that take part, by axis, each once for all its seeds.
         across: The axis of the columns, or None.
         down: The axes of the rows.
+        family: Of a scatter plot: the axis whose labels have colours, or None.
         by_measure: The columns are measures, and each point is a row.
         together: The measures are rows of one panel.
     """
@@ -57,6 +59,7 @@ class Plan:
         if self.kind == "scatter":
             self.measures = self._of_scatter()
         self.across, self.down = self._places()
+        self.family = self._axis(table.get("series")) if self.kind == "scatter" else None
         self.by_measure = self.kind == "scatter" or (
             self.kind == "table" and (self.across is None or len(self.measures) > 1)
         )
@@ -200,7 +203,7 @@ class Plan:
         return known[label] if label in known else number_of(label)
 
     def ordered(self, axis: str | None, labels: Iterable[str]) -> list[str]:
-        """Return labels, each once: by their numbers, or the study's first and in its order.
+        """Return labels, each once: by their numbers, in the study's order, or if it has not all of them as they come.
 
         Args:
             axis: Its name, or None.
@@ -210,8 +213,8 @@ class Plan:
         numbers = {label: self.number(axis, label) for label in found}
         if all(number is not None for number in numbers.values()):
             return sorted(found, key=lambda label: numbers[label] or 0.0)
-        order = {label: number for number, label in enumerate(self.axes[axis].labels)} if axis else {}
-        return sorted(found, key=lambda label: order.get(label, len(order)))
+        own = self.axes[axis].labels if axis else ()
+        return sorted(found, key=own.index) if set(found) <= set(own) else found
 
 
 def _is_numeric(axis: Axis) -> bool:

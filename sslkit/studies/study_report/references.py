@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sslkit.recipe.axes import number_of
+from sslkit.recipe.axes import same_label
 from sslkit.studies.study_report.cells import Cell
 from sslkit.studies.study_report.values import Measure
 from sslkit.text import one_line
@@ -25,16 +25,14 @@ class Value:
     """One value of a reference.
 
     Attributes:
-        at: Axis name to label; of axes that the study lacks too.
+        at: Axis name to label.
         measure: Label of what it is; "" for the chart's first measure.
         cell: The value.
-        outside: What of `at` is no axis of the study, in words.
     """
 
     at: Mapping[str, str]
     measure: str
     cell: Cell
-    outside: str = ""
 
     def is_of(self, measure: Measure, *, first: bool) -> bool:
         """Tell whether this is a value of a measure.
@@ -84,7 +82,7 @@ class Reference:
             first: It is the chart's first.
         """
         fitting = (value for value in self.values if value.is_of(measure, first=first) and value.is_at(labels))
-        return next((value.cell for value in fitting if not value.outside), None)
+        return next((value.cell for value in fitting), None)
 
 
 def reference_of(study: Study, chart: Mapping[str, Any], measures: Sequence[Measure]) -> Reference | None:
@@ -110,11 +108,7 @@ def _value(
     if not isinstance(number, int | float) or not math.isfinite(number):
         return None
     names = {key: axis.name for axis in axes for key in (axis.name, axis.key)}
-    at, outside = {}, []
-    for key, label in (entry.get("at") or {}).items():
-        at[names.get(key, key)] = _label(label)
-        if key not in names:
-            outside.append(f"{one_line(key)} {one_line(_label(label))}")
+    at = {names.get(key, key): _label(label) for key, label in (entry.get("at") or {}).items()}
     called = str(entry.get("measure") or "")
     percent = next((measure.percent for measure in measures if measure.label == called), measures[0].percent)
     divisor = 100 if percent and entry.get("unit", table.get("unit")) == "percent" else 1
@@ -125,21 +119,8 @@ def _value(
         deviation=deviation / divisor if isinstance(deviation, int | float) else None,
         recalled=bool(entry.get("recalled", table.get("recalled", False))),
     )
-    return Value(at, called, cell, ", ".join(outside))
+    return Value(at, called, cell)
 
 
 def _label(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def same_label(a: str, b: str) -> bool:
-    """Tell whether two labels mean the same point: the same text, or the same number.
-
-    Args:
-        a: A label.
-        b: Another.
-    """
-    if a == b:
-        return True
-    one, other = number_of(a), number_of(b)
-    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9)

@@ -49,7 +49,7 @@ def entries(chart: Chart, grid: Grid) -> tuple[list[str], list[list[Entry]]]:
     for number, (row, cells) in enumerate(zip(grid.rows, grid.cells, strict=True)):
         line = [Entry(part) for part in row or ("reference" if grid.is_reference else OURS,)]
         for column, cell in enumerate(cells):
-            line.append(entry(cell, bold=(number, column) in best))
+            line.append(entry(cell, bold=(number, column) in best, digits=1 if grid.is_reference else 2))
             if beside[column]:
                 line.append(Entry("") if cell.paper is None else _quiet(cell.paper))
         lines.append(line)
@@ -59,12 +59,13 @@ def entries(chart: Chart, grid: Grid) -> tuple[list[str], list[list[Entry]]]:
     return head, lines
 
 
-def entry(cell: Cell, *, bold: bool = False) -> Entry:
+def entry(cell: Cell, *, bold: bool = False, digits: int = 2) -> Entry:
     """Return a cell's number, or why there is none.
 
     Args:
         cell: Of a grid.
         bold: It is the best.
+        digits: After the point, of percent.
     """
     if cell.is_blank:
         return Entry("")
@@ -72,16 +73,12 @@ def entry(cell: Cell, *, bold: bool = False) -> Entry:
         return Entry("✗ failed" if cell.failed else "–", "quiet", cell.problem)
     look = "italic" if cell.recalled else "bold" if bold else ""
     hint = ", ".join(part for part in (cell.sure, cell.problem) if part)
-    return Entry(f"{_digits(cell)}{'*' if cell.problem else ''}", look, hint)
-
-
-def _digits(cell: Cell) -> str:
-    # Someone else's number has no more digits than were printed.
-    return cell.shown() if cell.samples else cell.shown(1)
+    return Entry(f"{cell.shown(digits)}{'*' if cell.problem else ''}", look, hint)
 
 
 def _quiet(paper: Cell) -> Entry:
-    return Entry(_digits(paper), "italic" if paper.recalled else "quiet")
+    # Someone else's number has no more digits than were printed.
+    return Entry(paper.shown(1), "italic" if paper.recalled else "quiet")
 
 
 def _best(grid: Grid) -> set[tuple[int, int]]:

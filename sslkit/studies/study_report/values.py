@@ -17,7 +17,8 @@ from sslkit.studies.wording import is_fraction
 from sslkit.text import one_line
 
 if TYPE_CHECKING:
-    from sslkit.studies.study import Record, Study
+    from sslkit.studies.records import Record
+    from sslkit.studies.study import Study
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,15 @@ def measures_of(study: Study, chart: Mapping[str, Any]) -> list[Measure]:
         study: Whose records tell which metric a headline is.
         chart: Of the study.
     """
-    return [_measure(study, table) for table in chart.get("measures") or [{}]]
+    return [_measure(study, table) for table in chart.get("measures") or [_first(study)]]
+
+
+def _first(study: Study) -> Mapping[str, Any]:
+    """Return what runs measure first: h, if they measure it, of weights that were pretrained."""
+    rows = [row for record in study.records for row in record.results]
+    if not rows or any((row.get("features"), row.get("weights")) == ("h", "pretrained") for row in rows):
+        return {}
+    return {key: rows[0].get(key) for key in ("features", "weights")}
 
 
 def _measure(study: Study, table: Mapping[str, Any]) -> Measure:
@@ -123,6 +132,19 @@ def _fits(row: Mapping[str, Any], measure: Measure) -> bool:
     )
 
 
+def source_of(record: Record, measure: Measure) -> tuple[object, ...]:
+    """Return what tells a number of a run from its others; empty if the run has no such number.
+
+    Args:
+        record: Of the run.
+        measure: Which number.
+    """
+    if measure.pretraining:
+        return (measure.pretraining,) if measure.pretraining in record.pretraining else ()
+    keys = ("index", "data", "features", "weights")
+    return tuple((*map(row.get, keys), measure.metric or row.get("metric")) for row in _rows(record, measure)[:1])
+
+
 def _value(row: Mapping[str, Any], measure: Measure) -> float | None:
     headline = measure.metric in ("", row.get("metric"))
     return _finite(row.get("value") if headline else (row.get("metrics") or {}).get(measure.metric))
@@ -149,6 +171,22 @@ def _bootstrap(record: Record, measure: Measure) -> tuple[float, float] | None:
     return (ends[0], ends[1]) if len(ends) == 2 and ends[0] is not None and ends[1] is not None else None
 
 
+def lacking(records: Sequence[Record], measure: Measure) -> str:
+    """Return what runs lack that have not got a measure, and what they have instead.
+
+    Args:
+        records: Of finished runs.
+        measure: What is read from them.
+    """
+    there: list[str] = []
+    for record in records:
+        there += record.pretraining if measure.pretraining else ()
+        for row in _rows(record, replace(measure, metric="")) if measure.metric else ():
+            there += row.get("metrics") or [str(row.get("metric"))]
+    told = ", ".join(map(one_line, dict.fromkeys(there)))
+    return f"{measure.sought}, but {told}" if told else measure.sought
+
+
 def cell_of(runs: Sequence[Record | None], measure: Measure) -> Cell:
     """Return what runs that differ only in their seed measured.
 
@@ -170,7 +208,7 @@ def cell_of(runs: Sequence[Record | None], measure: Measure) -> Cell:
     if len(there) < amount:
         reasons.append("not run yet" if not there else f"{amount - len(there)} not run yet")
     if len(values) < len(finished):
-        reasons.append(measure.sought)
+        reasons.append(lacking(finished, measure))
     problem = "; ".join(reasons)
     if not samples:
         return Cell(None, measure.percent, planned=amount, problem=problem, failed=bool(failed))

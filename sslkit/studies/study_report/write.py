@@ -5,6 +5,7 @@ Enters: a study. Leaves: files. Called by `sslkit report` and, when its last run
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,6 +28,8 @@ _MOST_LETTERS: Final = 60  # of a file's name
 def write_study_report(study: Study) -> list[Path]:
     """Write `report.html`, `report.md`, `report.csv` and a picture of each chart into a study's folder.
 
+    Pictures of charts that are no more go, if they are still as the last report drew them.
+
     Args:
         study: Finished or not: what is missing is said.
 
@@ -36,10 +39,10 @@ def write_study_report(study: Study) -> list[Path]:
     Raises:
         RunError: They cannot be written.
     """
-    pictures = study_pictures(study)
+    pictures, before = study_pictures(study), _drawn_before(study.folder)
     names = dict(zip((number for number, _ in pictures.values()), pictures, strict=True))
     texts = {
-        "report.html": study_page(study),
+        "report.html": study_page(study, {name: _digest(text.encode()) for name, (_, text) in pictures.items()}),
         "report.md": study_markdown(study, names),
         "report.csv": study_csv(study),
         **{name: text for name, (_, text) in pictures.items()},
@@ -52,7 +55,25 @@ def write_study_report(study: Study) -> list[Path]:
         except OSError as error:
             raise RunError(f"{one_line(path)}: cannot be written: {error.strerror}") from None
         paths.append(path)
+    for name in before.keys() - texts.keys():
+        path = study.folder / name
+        if path.is_file() and _digest(path.read_bytes()) == before[name]:
+            path.unlink()
     return paths
+
+
+def _drawn_before(folder: Path) -> dict[str, str]:
+    """Return the names of the pictures that the last report of a folder has drawn, with their digests."""
+    try:
+        page = (folder / "report.html").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    listed = re.search(r'<footer data-drawn="([^"]*)"', page)
+    return dict(re.findall(r"([a-z0-9_]+\.svg):([0-9a-f]+)", listed[1] if listed else ""))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def study_pictures(study: Study) -> dict[str, tuple[int, str]]:
