@@ -174,7 +174,8 @@ def test_a_module_without_a_constructor_of_its_own_has_no_options():
     class Bare(torch.nn.Module):
         pass
 
-    module = types.SimpleNamespace(bare=Bare)
+    module = types.ModuleType("toy")
+    module.bare = Bare
     bare = Component("objective", "toy.bare", "toy:bare", "", "toy 1.0", module)
     assert signature_of(bare).options() == []
     assert isinstance(call(bare, {}, {"dim": 3}), Bare)
