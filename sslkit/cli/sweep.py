@@ -134,6 +134,8 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
     from sslkit.engine.environment import cuda_devices
     from sslkit.launch.study import Runs, got_anywhere, slots
     from sslkit.launch.sweep import run_jobs
+    from sslkit.studies.study import read_study
+    from sslkit.studies.study_report.facts import lacks_of
 
     places = slots(arguments.device, cuda_devices(), nproc=arguments.nproc, jobs=arguments.jobs)
     runs = Runs(sweep, folder, _flags(arguments), may_lack_data=arguments.skip_absent)
@@ -154,6 +156,9 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
         point = runs.point(ending.job)
         record = None if is_mistake(ending) else runs.note(ending)
         progress.ended(ending.job.name if point is None else point.title, ending, record)
+        if progress.finished == 1 and record is not None and not record.failed:
+            for lack in lacks_of(read_study(folder)):  # before hours have gone into the others
+                _say(f"note: {lack}")
         if is_mistake(ending):
             _say("no other run is begun, for the mistake may be in all of them; mend it and run the same command again")
             code = EXIT_MISTAKE
@@ -203,13 +208,17 @@ def _submit(sweep: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Says how each run ended, and how long the others may take."""
+    """Says how each run ended, and how long the others may take.
+
+    Attributes:
+        finished: Runs that this command has brought to their end.
+    """
 
     def __init__(self, planned: int, done: int) -> None:
         self._planned = planned
         self._done = done
         self._began = time.monotonic()
-        self._finished = 0
+        self.finished = 0
 
     def ended(self, title: str, ending: Ending, record: Record | None) -> None:
         """Say it; of a pretraining that several runs share only a failure."""
@@ -223,10 +232,10 @@ class _Progress:
             return
         else:
             self._done += 1
-            self._finished += 1
+            self.finished += 1
             what = _score(record)
-        pace = (time.monotonic() - self._began) / max(self._finished, 1)
-        left = f", {duration(pace * (self._planned - self._done))} left" if self._finished else ""
+        pace = (time.monotonic() - self._began) / max(self.finished, 1)
+        left = f", {duration(pace * (self._planned - self._done))} left" if self.finished else ""
         _say(f"[{self._done}/{self._planned}] {title}: {what} ({duration(ending.seconds)}{left})")
 
 

@@ -202,8 +202,12 @@ def test_a_study_runs_to_its_end_is_drawn_and_is_complete(finished, tmp_path):
 
 
 def test_a_study_of_a_users_own_option_in_five_lines(finished, tmp_path):
-    done = finished("[sweep.axes]\npretrain.objective.temperature = [0.1, 0.4]\n")
+    chart = "[[sweep.report]]\ntitle = 'Wide'\nmeasures = [{ metric = 'top9' }]\n"
+    done = finished("[sweep.axes]\npretrain.objective.temperature = [0.1, 0.4]\n" + chart)
     assert done.returncode == 0, done.stderr + done.stdout
+    lines = done.stdout.splitlines()
+    note = next(line for line in lines if line.startswith("note: Wide: no top9"))
+    assert [line[:5] for line in lines[1:4]] == ["[1/2]", "note:", "[2/2]"], note  # after the first run, once
     assert "temperature" in (tmp_path / "study" / "report.md").read_text()
 
 
