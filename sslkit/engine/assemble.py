@@ -16,6 +16,7 @@ from torch import nn
 from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batch_norm import across_ranks
 from sslkit.engine.batches import Batches, Source, bytes_per_image, default_workers, sample_batch
+from sslkit.engine.contract import require_method
 from sslkit.engine.distributed import world_size
 from sslkit.engine.fit import require_fit, require_shares, require_views
 from sslkit.engine.frozen import FrozenModel
@@ -118,6 +119,7 @@ def assemble(
         raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
     if (epochs is None) == (steps is None):
         raise RunError("say how long to train, either epochs or steps")
+    require_method(method)
     require_shares(method, batch_size, micro_batch_size)
     at_once = micro_batch_size or batch_size
     device = torch.device(device)

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sslkit.engine.batch_norm import RunningStatistics
+from sslkit.engine.contract import loss_of
 from sslkit.engine.distributed import world_size
 from sslkit.engine.interfaces import Batch, LossOutput
 from sslkit.errors import PluginError
@@ -75,7 +76,7 @@ class CachedGradients:
             leaf.requires_grad_(has_gradient)
         seed(LOSS)
         with self._precise():
-            output = LossOutput.of(self._method.loss(tree_unflatten(leaves, spec), whole))
+            output = loss_of(self._method, self._method.loss(tree_unflatten(leaves, spec), whole))
         with self._unreduced():
             output.loss.backward()  # type: ignore[no-untyped-call]
         lengths = [len(tensors[0]) for tensors in first]

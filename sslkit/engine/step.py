@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sslkit.engine.batches import RawBatch
 from sslkit.engine.cached_gradients import LOSS, CachedGradients, LazyViews
+from sslkit.engine.contract import loss_of
 from sslkit.engine.distributed import rank, sum_over_ranks, world_size
 from sslkit.engine.interfaces import Batch, LossOutput, Progress, Schedule, Views, embeds
 from sslkit.engine.precision import autocast
@@ -120,7 +121,7 @@ class Stepper:
             if embeds(self.method):
                 self._seed(progress, LOSS)
                 returned = self.method.loss(returned, batch)
-            output = LossOutput.of(returned)
+            output = loss_of(self.method, returned)
         output.loss.backward()  # type: ignore[no-untyped-call]
         return batch, output
 

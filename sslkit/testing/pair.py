@@ -74,7 +74,8 @@ def in_two_processes(function: Callable[..., Any], *arguments: Any) -> Callable[
         arguments: What can be pickled.
     """
     start()
-    task = pickle.dumps((list(sys.path), function, arguments))
+    # The path by itself: a rank has to have it before it can read where the function is from.
+    task = pickle.dumps(list(sys.path)) + pickle.dumps((function, arguments))
     with suppress(OSError):  # a rank that has ended: its answer says so
         for process in _processes:
             pipe = process.process.stdin

@@ -29,6 +29,7 @@ def main(meeting: Path, tasks: IO[bytes], answers: IO[bytes]) -> None:
     ):
         while True:
             try:
+                sys.path[:] = pickle.load(tasks)
                 task = pickle.load(tasks)
             except EOFError:
                 return
@@ -36,8 +37,7 @@ def main(meeting: Path, tasks: IO[bytes], answers: IO[bytes]) -> None:
             answers.flush()
 
 
-def _done(path: list[str], function: Any, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
-    sys.path[:] = path
+def _done(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
     try:
         return function(*arguments), None
     except Exception as error:

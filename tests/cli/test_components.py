@@ -92,6 +92,8 @@ REQUIRED = {
     "train": '"train"',
     "operations": '["colour"]',
     "teacher": '"runs/teacher"',
+    "groups": "[{ num_views = 2 }]",
+    "project": '"x"',
 }
 UNNEEDED = {"simclr.distillation": ["objective"]}  # what a method has no use for
 HEADERS = {

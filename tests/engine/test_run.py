@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from sslkit import NonFiniteError, RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
 from sslkit.engine.check import check_build
+from sslkit.engine.contract import OWN_COLUMNS
 from sslkit.engine.stops import Stopped
 
 
@@ -85,6 +86,7 @@ def test_a_run_leaves_everything_that_its_folder_promises(recipe_file, tmp_path)
     assert (folder / "recipe.toml").read_text().startswith("# override: seed=3\n")
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(1, 9))
+    assert set(OWN_COLUMNS) <= set(records[0])
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["status"] == "finished"
     keys = {
