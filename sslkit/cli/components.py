@@ -59,9 +59,16 @@ def _named(registry: Registry, name: str) -> list[Component]:
     if not found:
         known = [*KINDS, *(component.name for component in registry.components())]
         namespace = name.partition(".")[0]
-        for record in registry.plugin(namespace):
+        records = registry.plugin(namespace)
+        for record in records:
             if record.status != "ok":
                 raise PluginError(f'plugin "{namespace}" ({record.owner}) cannot be used: {record.reason}')
+        if name == namespace and records:
+            raise PluginError(f'"{name}" is a plugin and no component; type: sslkit plugins {name}')
+        if name != namespace and not records:
+            raise PluginError(
+                f'there is no component "{name}": no plugin "{namespace}" is installed; see: sslkit plugins'
+            )
         raise PluginError(f'there is no component "{name}"{did_you_mean(name, known)}')
     return found
 

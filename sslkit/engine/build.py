@@ -94,6 +94,8 @@ def build(
         model = load_frozen(recipe, device, workers)
         if wants_untrained:
             untrained = FrozenModel(_untrained_backbone(recipe), **model.settings())
+    if untrained is not None:
+        untrained.is_trained = False
     measured = model if model is not None else pretraining.method  # type: ignore[union-attr]
     size = model.input_size if model is not None else pretraining.view_shape[1]  # type: ignore[union-attr]
     evaluations, skipped = build_evaluations(recipe, data, measured, size, skip_absent=skip_absent)

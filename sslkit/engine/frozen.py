@@ -51,6 +51,7 @@ class FrozenModel(nn.Module):
             the head, or "pixels".
         central_share: Of the shorter side of images, what is kept when they are fitted to `input_size`.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
+        is_trained: Whether these are weights that something has learned, and not those it began with.
         notes: What a long evaluation wants to find again after a stop.
         checkpoints: Folder for what it trains; None keeps none.
     """
@@ -80,6 +81,7 @@ class FrozenModel(nn.Module):
         self.measure = "h"
         self.central_share = CENTRAL_SHARE
         self.source: Path | None = None
+        self.is_trained = True
         self.notes: MutableMapping[str, float] = {}
         self.checkpoints: Path | None = None
         self._wanted: dict[tuple[int, float], set[str]] = {}  # by data and crop

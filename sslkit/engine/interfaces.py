@@ -288,6 +288,7 @@ class Pretrained(Protocol):
         seed: The run's seed, for whatever the evaluation draws.
         workers: Loader processes for image files.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
+        is_trained: Whether these are weights that something has learned, and not a random baseline.
         notes: Numbers that a long evaluation wants to find again after a stop; the same on all ranks.
         checkpoints: Folder for checkpoints of what it trains, removed once it is through; None keeps none.
     """
@@ -302,6 +303,7 @@ class Pretrained(Protocol):
     seed: int
     workers: int
     source: Path | None
+    is_trained: bool
     notes: MutableMapping[str, float]
     checkpoints: Path | None
 

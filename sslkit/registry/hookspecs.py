@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from sslkit.errors import PluginError
-from sslkit.text import one_line
+from sslkit.text import did_you_mean, one_line
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -137,6 +137,11 @@ def callback_manager(callbacks: list[Any]) -> pluggy.PluginManager:
     """
     manager = pluggy.PluginManager("sslkit")
     manager.add_hookspecs(RunHooks)
+    known = [name for name in vars(RunHooks) if name.startswith("sslkit_")]
+    for callback in callbacks:
+        for name in dir(type(callback)):
+            if name.startswith("sslkit_") and name not in known:
+                raise PluginError(f"{type(callback).__name__}.{name} is no hook of a run{did_you_mean(name, known)}")
     try:
         for callback in reversed(callbacks):  # pluggy calls the last registered first
             manager.register(callback)

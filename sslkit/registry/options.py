@@ -110,7 +110,7 @@ def signature_of(component: Component) -> Signature:
         if parameter.name not in allowed:
             given = ", ".join(allowed) or "nothing"
             raise PluginError(
-                f"{where} is positional, but the engine gives a {component.kind} {given}; "
+                f"{where} is positional, but what the engine gives to this kind is {given}; "
                 "options are keyword-only: put them behind a *"
             )
         engine.append(parameter.name)

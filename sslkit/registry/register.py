@@ -147,6 +147,9 @@ class Register:
             raise PluginError(f"renamed: there is no kind {kind!r}" + did_you_mean(kind, KINDS))
         self.renamings[kind, f"{self.namespace}.{old}"] = f"{self.namespace}.{new}"
 
+    def __getattr__(self, name: str) -> Any:
+        raise PluginError(f"register.{name}: there is no such kind{did_you_mean(name, (*KINDS, 'renamed'))}")
+
     def _add(self, kind: str, name: str, target: str, summary: str) -> None:
         where = f"register.{kind}({name!r}, ...)"
         if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -127,3 +127,16 @@ def test_the_table_to_paste_passes(capsys, tmp_path, kind, name):
     path.write_text(f'schema = 1\nname = "pasted"\n[pretrain]\nepochs = 1\nbatch_size = 8\n{tables}\n{filled}\n')
     recipe = load_recipe(path)
     assert name in [choice.component.name for choice in recipe.choices()]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("simclr", '"simclr" is a plugin and no component; type: sslkit plugins simclr'),
+        ("nowhere.loss", 'there is no component "nowhere.loss": no plugin "nowhere" is installed; see: sslkit plugins'),
+    ],
+)
+def test_a_name_of_a_plugin_that_is_there_or_not_is_told(command, name, said):
+    shown = command("components", name)
+    assert shown.returncode == 2
+    assert shown.stderr == f"error: {said}\n"

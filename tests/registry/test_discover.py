@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sslkit import hookimpl
 from sslkit.errors import PluginError
 from sslkit.registry.discover import Registry
+from sslkit.registry.hookspecs import callback_manager
 from sslkit.registry.options import signature_of
 
 HEAD = "from sslkit import hookimpl\nSSLKIT_API = 1\n"
@@ -244,3 +246,20 @@ def test_a_local_file_that_is_missing_or_broken_is_blamed_for_its_components_onl
     assert registry.get("objective", "local.my_loss")
     with pytest.raises(PluginError, match=r"the file broken\.py.*division by zero"):
         registry.get("objective", "local.lost")
+
+
+def test_a_kind_that_is_none_is_named(install):
+    install("typing_error", HOOK + "register.objectiv('loss', 'a:B', summary='')")
+    (record,) = Registry.discover().plugin("typing_error")
+    assert 'register.objectiv: there is no such kind; did you mean "objective"' in record.reason
+
+
+def test_a_misspelt_hook_of_a_callback_is_named():
+    class Watcher:
+        @hookimpl
+        def sslkit_step_ends(self, state): ...
+
+    with pytest.raises(
+        PluginError, match='Watcher.sslkit_step_ends is no hook of a run; did you mean "sslkit_step_end"'
+    ):
+        callback_manager([Watcher()])

@@ -199,7 +199,10 @@ FAULTY = [
     ("unknown_type", "its type 'Tensor' cannot be read: name 'Tensor' is not defined"),
     ("odd_type", "cannot be read"),
     ("private", "no option can be called '_rate'"),
-    ("positional", "'temperature' is positional, but the engine gives a head in_dim, num_classes; options are"),
+    (
+        "positional",
+        "'temperature' is positional, but what the engine gives to this kind is in_dim, num_classes; options",
+    ),
     ("only", "leave the / out"),
 ]
 

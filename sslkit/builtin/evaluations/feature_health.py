@@ -116,10 +116,11 @@ def feature_health(
             metrics |= {"alpha_req": law.exponent, "alpha_req_first": law.first, "alpha_req_last": law.last}
         verdict = collapse(metrics["deviation_mean"], metrics["rankme"], values.shape[1])
         metrics["collapsed"] = float(verdict is not None)
+        whose = "" if pretrained.is_trained else " of the random backbone"
         logger.log(
-            logging.WARNING if verdict else logging.INFO,
-            "feature health of %s, %d %s images: %s (RankMe %.1f of %d, mean deviation %.3f)",
-            pretrained.measure, len(values), split, verdict or "no collapse",
+            logging.WARNING if verdict and not whose else logging.INFO,  # what is random has not been trained badly
+            "feature health of %s%s, %d %s images: %s (RankMe %.1f of %d, mean deviation %.3f)",
+            pretrained.measure, whose, len(values), split, verdict or "no collapse",
             metrics["rankme"], values.shape[1], metrics["deviation_mean"],
         )  # fmt: skip
         return Outcome("rankme", metrics, split=split)

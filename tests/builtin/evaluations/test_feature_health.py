@@ -138,6 +138,16 @@ def test_dimensional_collapse_is_another(caplog):
     assert "dimensional collapse" in caplog.text
 
 
+def test_a_random_backbone_is_named_and_alarms_nobody(caplog):
+    caplog.set_level("INFO", "sslkit")
+    model = FrozenModel(Few(), input_size=6, workers=0)
+    model.is_trained = False
+    feature_health(view_images=20, views_per_image=4)(model.measuring("h"), noise())
+    (record,) = [record for record in caplog.records if "feature health" in record.getMessage()]
+    assert record.levelname == "INFO"
+    assert "of h of the random backbone" in record.getMessage()
+
+
 def test_the_verdict():
     assert collapse(0.01, 40, 64).startswith("complete")
     assert collapse(0.3, 4.9, 64).startswith("dimensional")
