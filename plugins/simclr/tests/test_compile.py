@@ -11,8 +11,8 @@ from sslkit_simclr import TwoCrops
 from sslkit_simclr.one_branch import OneBranch
 from view_samples import close, keys, prepared, smooth_images
 
-# torch's compiler imports it. Newer ones check then that nobody has loaded Python's own distutils before them, which in a
-# long session somebody has: so it is loaded while tests are collected.
+# torch's compiler imports it. Newer ones check then that nobody has loaded Python's own distutils before them, which in
+# a long session somebody has: so it is loaded while tests are collected.
 pytest.importorskip("setuptools", reason="torch.compile may need setuptools")
 
 pytestmark = pytest.mark.skipif(
