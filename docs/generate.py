@@ -107,7 +107,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
     "Components": (
-        "JointEmbedding", "embed_views", "MomentumCopy", "timm_backbone", "Classifier", "MLPHead", "CrossEntropy",
+        "JointEmbedding", "embed_views", "MomentumCopy", "rising_momentum", "full_precision",
+        "timm_backbone", "Classifier", "MLPHead", "CrossEntropy",
         "CropFlip", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets",
         "ImageNet", "linear", "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier",
         "feature_health", "Online", "sgd", "adamw", "cosine", "constant",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sslkit.builtin.methods.joint_embedding import JointEmbedding as JointEmbedding
     from sslkit.builtin.methods.joint_embedding import embed_views as embed_views
     from sslkit.builtin.methods.momentum_copy import MomentumCopy as MomentumCopy
+    from sslkit.builtin.methods.momentum_copy import rising_momentum as rising_momentum
     from sslkit.builtin.objectives.cross_entropy import CrossEntropy as CrossEntropy
     from sslkit.builtin.optimizers.adamw import adamw as adamw
     from sslkit.builtin.optimizers.sgd import sgd as sgd
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from sslkit.engine.interfaces import Tree as Tree
     from sslkit.engine.interfaces import Views as Views
     from sslkit.engine.interfaces import needs_labels as needs_labels
+    from sslkit.engine.precision import full_precision as full_precision
     from sslkit.engine.pretrain import pretrain as pretrain
     from sslkit.engine.randomness import sample_keys as sample_keys
     from sslkit.engine.randomness import seeded as seeded
@@ -160,7 +162,7 @@ _HOMES = {
     "sslkit.builtin.heads.mlp": ("MLPHead",),
     "sslkit.builtin.evaluations.spectrum": ("alpha_req", "lidar", "rankme"),
     "sslkit.builtin.methods.joint_embedding": ("JointEmbedding", "embed_views"),
-    "sslkit.builtin.methods.momentum_copy": ("MomentumCopy",),
+    "sslkit.builtin.methods.momentum_copy": ("MomentumCopy", "rising_momentum"),
     "sslkit.builtin.objectives.cross_entropy": ("CrossEntropy",),
     "sslkit.builtin.optimizers.adamw": ("adamw",),
     "sslkit.builtin.optimizers.sgd": ("sgd",),
@@ -198,6 +200,7 @@ _HOMES = {
         "Views",
         "needs_labels",
     ),
+    "sslkit.engine.precision": ("full_precision",),
     "sslkit.engine.pretrain": ("pretrain",),
     "sslkit.engine.randomness": ("sample_keys", "seeded", "uniforms"),
     "sslkit.engine.run": ("run",),

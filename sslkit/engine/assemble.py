@@ -201,4 +201,4 @@ def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: floa
 
 def _exempt(module: nn.Module) -> list[nn.Parameter]:
     names: set[str] = getattr(module, "no_weight_decay", set)()
-    return [parameter for name, parameter in module.named_parameters() if name in names]
+    return [parameter for name, parameter in module.named_parameters() if name in names] if names else []

@@ -1,4 +1,4 @@
-"""Where autocast begins and ends. Called by `step`; evaluation runs in float32 always."""
+"""Where autocast begins and ends. Called by `step` and by losses; evaluation runs in float32 always."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which nothing is rounded to half precision: outside of autocast, whatever the run's is.
+
+    A loss lives from small differences of products, of which bfloat16 keeps two or three digits. On a device that knows
+    no autocast, such as torch's meta device, where operations are counted, there is nothing to leave.
+
+    Args:
+        device: Of what is computed.
+    """
+    known = torch.amp.is_autocast_available(device.type)
+    return torch.autocast(device.type, enabled=False) if known else nullcontext()
 
 
 def warn_if_slow(precision: str, device: torch.device) -> None:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from sslkit import Batch, Loss, PluginError, Progress, did_you_mean, gather_rows
+from sslkit import Batch, Loss, PluginError, Progress, did_you_mean, full_precision, gather_rows
 
 _OFFERED = ("labels", "indices", "progress")
 
@@ -81,7 +80,7 @@ class JointEmbedding(nn.Module):
             projections = list(gather_rows(torch.stack(projections, dim=1)).unbind(dim=1))
             offered |= {name: gather_rows(offered[name]) for name in ("labels", "indices") if name in self.wanted}
         # Products in half precision would undo it within: an objective written plainly is right under bf16 too.
-        with _without_autocast(projections[0].device.type):
+        with full_precision(projections[0].device):
             return self.objective(projections, **{name: offered[name] for name in self.wanted})
 
     def forward(self, batch: Batch) -> Loss:
@@ -131,12 +130,6 @@ def embed_views(backbone: Callable[[Tensor], Tensor], views: Sequence[Tensor]) -
             )
         features.update(zip(positions, joined.chunk(len(positions)), strict=True))
     return [features[position] for position in range(len(views))]
-
-
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
-    if not torch.amp.is_autocast_available(device_type):  # torch's meta device, where operations are counted
-        return nullcontext()
-    return torch.autocast(device_type, enabled=False)
 
 
 def wanted_arguments(objective: Callable[..., Loss]) -> tuple[str, ...]:

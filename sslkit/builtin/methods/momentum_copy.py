@@ -7,6 +7,7 @@ gradient. Called by methods, in `embed` and in `after_step`.
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -49,3 +50,16 @@ class MomentumCopy(nn.Module):
         theirs: list[Tensor] = list(module.parameters())
         if mine:  # a head may have none
             torch._foreach_lerp_(mine, theirs, 1.0 - momentum)  # one launch for all of them on a device
+
+
+def rising_momentum(first: float, last: float, fraction: float) -> float:
+    """Return a momentum on its way along half a cosine: `last - (last - first) * (cos(pi * fraction) + 1) / 2`.
+
+    Source: Grill et al. 2020 (BYOL), section 3.2; DINO and MoCo v3 have it too.
+
+    Args:
+        first: At fraction 0.
+        last: At fraction 1.
+        fraction: Share of the pretraining that is done, 0 to 1.
+    """
+    return last - (last - first) * (math.cos(math.pi * fraction) + 1) / 2

@@ -232,7 +232,7 @@ def a_step_in_bf16_is_finite(subject: Subject) -> None:
         abs(found.losses[0] - plain.losses[0]) < 0.1 * max(1.0, abs(plain.losses[0])),
         'have nearly the same loss with precision = "bf16"',
         f"it is {found.losses[0]:.4g} in place of {plain.losses[0]:.4g}",
-        "compute the loss in float32, outside autocast: torch.autocast(z.device.type, enabled=False)",
+        "compute the loss in float32, outside autocast: sslkit.full_precision(z.device)",
     )
 
 

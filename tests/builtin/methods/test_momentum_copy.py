@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sslkit import MomentumCopy
+from sslkit import MomentumCopy, rising_momentum
 
 
 @pytest.fixture
@@ -49,3 +49,9 @@ def test_its_statistics_are_its_own(network):
 
 def test_a_module_without_parameters_has_nothing_to_follow():
     MomentumCopy(nn.Identity()).follow(nn.Identity(), 0.9)
+
+
+def test_a_momentum_rises_along_half_a_cosine():
+    told = [rising_momentum(0.9, 1.0, fraction) for fraction in (0, 0.25, 0.5, 1)]
+    assert told == pytest.approx([0.9, 1 - 0.05 * (1 + 2**-0.5), 0.95, 1.0])
+    assert rising_momentum(0.7, 0.7, 0.3) == pytest.approx(0.7)

@@ -6,14 +6,13 @@ the engine once a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
-from sslkit import Batch, LossOutput, MLPHead, MomentumCopy, Progress
+from sslkit import Batch, LossOutput, MLPHead, MomentumCopy, Progress, rising_momentum
 from sslkit_byol.regression import agreement, spread
 
 
@@ -128,8 +127,7 @@ class BYOL(nn.Module):
 
         Source: section 3.2: `1 - (1 - momentum) * (cos(pi * k / K) + 1) / 2` at step k of K.
         """
-        remaining = (math.cos(math.pi * progress.fraction) + 1) / 2
-        return self.final_momentum - (self.final_momentum - self.momentum) * remaining
+        return rising_momentum(self.momentum, self.final_momentum, progress.fraction)
 
     def extra_repr(self) -> str:
         """Return the options, for printing."""

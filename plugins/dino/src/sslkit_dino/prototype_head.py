@@ -14,6 +14,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize
 
+from sslkit import full_precision
+
 _INITIAL_STD = 0.02
 """Standard deviation of the initial weights, cut off at two of it. Source: the code of DINO, `DINOHead`."""
 
@@ -70,6 +72,6 @@ class PrototypeHead(nn.Module):
         """Return logits, [N, P], of features h, [N, D]: cosines with the prototypes, times their lengths."""
         # On the sphere small differences count, and half precision has none to spare.
         bottleneck = normalize(self.layers(features).float(), dim=-1)
-        with torch.autocast(features.device.type, enabled=False):
+        with full_precision(features.device):
             logits = linear(bottleneck, normalize(self.prototypes, dim=-1))
         return logits if self.lengths is None else logits * self.lengths

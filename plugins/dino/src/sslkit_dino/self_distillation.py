@@ -6,7 +6,6 @@ once a step.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -15,7 +14,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax, softmax
 
-from sslkit import Batch, LossOutput, MomentumCopy, Progress, embed_views, sum_over_ranks, world_size
+from sslkit import Batch, LossOutput, MomentumCopy, Progress, embed_views, rising_momentum, sum_over_ranks, world_size
 from sslkit_dino.prototype_head import PrototypeHead
 
 Share = Annotated[float, Interval(ge=0, le=1)]
@@ -153,7 +152,7 @@ class SelfDistillation(nn.Module):
 
     def teacher_momentum(self, progress: Progress) -> float:
         """Return the teacher's momentum in a step: from its base value to 1 along half a cosine."""
-        return 1 - (1 - self._momentum) * (math.cos(math.pi * progress.fraction) + 1) / 2
+        return rising_momentum(self._momentum, 1.0, progress.fraction)
 
 
 def _logits(head: Any, features: Sequence[Tensor]) -> list[Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sslkit import Batch, RunError
+from sslkit import Batch, RunError, full_precision
 
 
 def two_views(owner: str, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -32,7 +32,7 @@ def two_views(owner: str, batch: Batch) -> tuple[Tensor, Tensor]:
 
 def directions(projections: Tensor) -> Tensor:
     """Return projections [N, P] as unit vectors, in float32 also inside autocast; float64 stays."""
-    with torch.autocast(projections.device.type, enabled=False):
+    with full_precision(projections.device):
         return normalize(projections if projections.dtype == torch.float64 else projections.float(), dim=1)
 
 

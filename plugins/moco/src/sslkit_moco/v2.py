@@ -13,7 +13,7 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from sslkit import Batch, LossOutput, PluginError, Progress, gather_rows
+from sslkit import Batch, LossOutput, PluginError, Progress, full_precision, gather_rows
 from sslkit_moco.grouped_copy import GroupedCopy
 from sslkit_moco.key_queue import KeyQueue
 from sslkit_moco.two_views import directions, require_positive, require_share, two_views
@@ -109,7 +109,7 @@ class MoCoV2(nn.Module):
         for query_features, key_features in embeddings:
             queries = directions(self.head(query_features))
             keys = directions(self.key_head(key_features))
-            with torch.autocast(queries.device.type, enabled=False):
+            with full_precision(queries.device):
                 positive = (queries * keys).sum(dim=1) / self.temperature
                 negative = queries @ self.queue.keys.T / self.temperature
                 losses.append((torch.logaddexp(positive, negative.logsumexp(dim=1)) - positive).mean())

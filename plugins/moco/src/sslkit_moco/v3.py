@@ -6,7 +6,6 @@ the engine's step; the key network moves after it.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -15,7 +14,19 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sslkit import Batch, LossOutput, MLPHead, MomentumCopy, PluginError, Progress, gather_rows, rank, world_size
+from sslkit import (
+    Batch,
+    LossOutput,
+    MLPHead,
+    MomentumCopy,
+    PluginError,
+    Progress,
+    full_precision,
+    gather_rows,
+    rank,
+    rising_momentum,
+    world_size,
+)
 from sslkit_moco.patch_embedding import freeze_patch_embedding as freeze
 from sslkit_moco.two_views import directions, require_positive, require_share, two_views
 
@@ -113,7 +124,7 @@ class MoCoV3(nn.Module):
         keys = gather_rows(torch.stack(own_keys, dim=1)).unbind(dim=1)
         positive = torch.arange(len(queries[0]), device=queries[0].device) * world_size() + rank()
         losses, hits = [], []
-        with torch.autocast(positive.device.type, enabled=False):
+        with full_precision(positive.device):
             for query, key in zip(queries, reversed(keys), strict=True):
                 logits = query @ key.T / self.temperature
                 losses.append(cross_entropy(logits, positive))
@@ -135,7 +146,7 @@ class MoCoV3(nn.Module):
         The authors move them at the beginning of the next one, by the momentum of that: hence one step more.
         """
         done = (progress.step + 1) / progress.total_steps
-        return self.final_momentum - (self.final_momentum - self.momentum) * (1 + math.cos(math.pi * done)) / 2
+        return rising_momentum(self.momentum, self.final_momentum, done)
 
     def after_step(self, progress: Progress) -> None:
         """Let the key network follow."""

@@ -17,7 +17,7 @@ from sslkit_simclr import NTXent
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sslkit import LossOutput, Progress, RunError, gather_rows, world_size
+from sslkit import LossOutput, Progress, RunError, full_precision, gather_rows, world_size
 
 Weighting = Literal["none", "von_mises_fisher"]
 
@@ -87,7 +87,7 @@ class DCL(nn.Module):
         if len(projections[0]) * world_size() < 2:
             raise RunError("DCL pushes images apart, and the batch has 1: set pretrain.batch_size to 2 or more")
         if self.weighting == "von_mises_fisher":
-            with torch.autocast(projections[0].device.type, enabled=False):
+            with full_precision(projections[0].device):
                 loss = loss + self._of_weights(projections)
         return LossOutput(loss, metrics)
 

@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sslkit import LossOutput, Progress
+from sslkit import LossOutput, Progress, full_precision
 
 
 class SwappedPrediction(nn.Module):
@@ -102,7 +102,7 @@ class SwappedPrediction(nn.Module):
             ValueError: If there are too few views, or their shapes differ or are not [B, P].
         """
         _check(projections, self.min_views)
-        with torch.autocast(projections[0].device.type, enabled=False):
+        with full_precision(projections[0].device):
             z = normalize(
                 torch.stack([view if view.dtype == torch.float64 else view.float() for view in projections]), dim=2
             )

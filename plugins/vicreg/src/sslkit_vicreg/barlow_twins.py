@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm
 
-from sslkit import LossOutput
+from sslkit import LossOutput, full_precision
 from sslkit_vicreg.embeddings import in_full_precision, off_diagonal_squares
 
 EPSILON: Final = 1e-5
@@ -78,7 +78,7 @@ class BarlowTwins(nn.Module):
             RunError: If the batch has one image only.
         """
         views = in_full_precision("BarlowTwins", projections)
-        with torch.autocast(views[0].device.type, enabled=False):
+        with full_precision(views[0].device):
             scaled = [_normalised(view) / len(view) ** 0.5 for view in views]
             terms = [
                 ((1 - (first * second).sum(dim=0)).square().sum(), off_diagonal_squares(first, second))

@@ -16,7 +16,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss, relu
 
-from sslkit import LossOutput
+from sslkit import LossOutput, full_precision
 from sslkit_vicreg.embeddings import in_full_precision, off_diagonal_squares
 
 LEAST_DEVIATION: Final = 1.0
@@ -83,7 +83,7 @@ class VICReg(nn.Module):
             RunError: If the batch has one image only.
         """
         views = in_full_precision("VICReg", projections)
-        with torch.autocast(views[0].device.type, enabled=False):
+        with full_precision(views[0].device):
             pairs = list(combinations(views, 2))
             regularised = [_variance_and_covariance(view) for view in views]
             variance, covariance = (torch.stack(values).mean() for values in zip(*regularised, strict=True))
