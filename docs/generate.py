@@ -16,6 +16,7 @@ from typing import Any, Final
 import pydantic
 
 import sslkit
+import sslkit.testing
 from sslkit.cli import parser
 from sslkit.cli.components import _snippet, _toml
 from sslkit.recipe import schema
@@ -288,14 +289,17 @@ def _api_page() -> str:
         _NOTICE,
         "# Python",
         "",
-        "Everything public can be imported from `sslkit` itself; `import sslkit` alone loads no library. Other modules",
-        "are private: they may change in any version.",
+        "Everything public can be imported from `sslkit` itself, and what tests use from `sslkit.testing`. Alone,",
+        "`import sslkit` loads no library. Other modules are private: they may change in any version.",
         "",
     ]
     for heading, names in _API.items():
         lines += [f"## {heading}", ""]
         for name in names:
             lines += [f"::: sslkit.{name}", ""]
+    lines += ["## sslkit.testing", "", "For the tests of plugins.", ""]
+    for name in sslkit.testing.__all__:
+        lines += [f"::: sslkit.testing.{name}", ""]
     lines += ["## sslkit_simclr", "", "The parts of SimCLR, each usable alone.", ""]
     for name in _SIMCLR_API:
         lines += [f"::: sslkit_simclr.{name}", ""]

@@ -9,11 +9,13 @@ The whole `tests/test_conformance.py` of a plugin:
     def test_conformance(check):
         check()
 
-Enters: the namespace of an installed plugin. Leaves: one callable for each promise of each component. Called by the
-tests of plugins; knows pytest by name only, and imports torch when checks are listed.
+Enters: the namespace of an installed plugin. Leaves: one callable for each promise of each component. For an author's
+own tests, `on_ranks` runs a function on several ranks. Called by the tests of plugins; knows pytest by name only, and
+imports torch when checks are listed.
 """
 
 from sslkit.testing.check import Check, ConformanceError
 from sslkit.testing.listing import plugin_checks
+from sslkit.testing.worlds import RankError, on_ranks
 
-__all__ = ["Check", "ConformanceError", "plugin_checks"]
+__all__ = ["Check", "ConformanceError", "RankError", "on_ranks", "plugin_checks"]

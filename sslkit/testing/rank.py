@@ -1,7 +1,7 @@
-"""One of the two processes of `pair`: joins the other one, then runs what it is told.
+"""One of the processes of `worlds`: joins the others, then runs what it is told.
 
 Enters: on standard input, pickled tasks. Leaves: on standard output, for each what the function returned, or what it
-raised. Started by `pair` as `python -m sslkit.testing.rank FOLDER`.
+raised. Started by `worlds` as `python -m sslkit.testing.rank FOLDER`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pickle
 import sys
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from sslkit.text import one_line
 
@@ -21,7 +21,7 @@ def main(meeting: Path, tasks: IO[bytes], answers: IO[bytes]) -> None:
     import torch
 
     from sslkit.engine.distributed import joined
-    from sslkit.testing.pair import TIMEOUT_SECONDS
+    from sslkit.testing.worlds import TIMEOUT_SECONDS
 
     torch.set_num_threads(1)
     with joined(
@@ -29,20 +29,19 @@ def main(meeting: Path, tasks: IO[bytes], answers: IO[bytes]) -> None:
     ):
         while True:
             try:
-                sys.path[:] = pickle.load(tasks)
-                task = pickle.load(tasks)
+                sys.path[:], task = pickle.load(tasks)
             except EOFError:
                 return
-            pickle.dump(_done(*task), answers)
+            answers.write(_done(task))
             answers.flush()
 
 
-def _done(function: Any, arguments: tuple[Any, ...]) -> tuple[Any, str | None]:
+def _done(task: bytes) -> bytes:
     try:
-        return function(*arguments), None
+        function, arguments = pickle.loads(task)
+        return pickle.dumps((function(*arguments), None, ""))
     except Exception as error:
-        traceback.print_exc()
-        return None, f"{type(error).__name__}: {one_line(error, 2000)}"
+        return pickle.dumps((None, f"{type(error).__name__}: {one_line(error, 2000)}", traceback.format_exc()))
 
 
 if __name__ == "__main__":

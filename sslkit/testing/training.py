@@ -1,7 +1,7 @@
 """A few steps of a recipe by the engine's own stepper, on one process or two, and how far two such differ.
 
 Enters: a recipe's file. Leaves: losses, gradients and weights. Called by the checks of methods and objectives, and by
-the ranks of `pair`.
+the ranks of `worlds`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sslkit.engine.assemble import Pretraining
 from sslkit.engine.build import build
 from sslkit.engine.interfaces import Progress, Views
 from sslkit.recipe.resolve import load_recipe
-from sslkit.testing.pair import PairError, in_two_processes, start
 from sslkit.testing.subject import CPU, Subject
+from sslkit.testing.worlds import RankError, begin, started
 
 STEPS: Final = 3
 
@@ -141,17 +141,17 @@ def one_and_two(subject: Subject) -> tuple[str, Trained, list[Trained]]:
 
 def _one_and_two(subject: Subject) -> tuple[str, Trained, list[Trained]]:
     path = subject.recipe_file()
-    start()
+    started()
     dtype = "float64"
     try:
         one = trained(path, dtype)
     except Exception:  # a part that makes float32 of its own
         dtype = "float32"
         one = trained(path, dtype)
-    answers = in_two_processes(trained, path, dtype)
+    answers = begin(trained, path, dtype)
     try:
         return dtype, one, answers()
-    except PairError as error:
+    except RankError as error:
         subject.fail("train on two processes as on one", str(error), "collectives must be the same on every rank")
 
 

@@ -1,18 +1,6 @@
-from __future__ import annotations
+"""Lets tests, and the processes that they start, import what lies beside them."""
 
 import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))  # processes of a test import its helpers by name
-
-from ranks import Ranks
-
-
-@pytest.fixture(scope="session")
-def ranks():
-    """Return a function: `ranks(size, function, *arguments)` is what that returns on each rank."""
-    pool = Ranks()
-    yield pool
-    pool.close()
+sys.path.insert(0, str(Path(__file__).parent))

@@ -8,6 +8,8 @@ import pytest
 import torch
 from layers import LAYERS, drift_in_half_precision, layer_on_images, of_layer
 
+from sslkit.testing import on_ranks
+
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5}
 
 
@@ -16,9 +18,9 @@ def dealt(parts):
     return torch.stack(parts, dim=1).flatten(0, 1)
 
 
-def require_equal(ranks, tolerance, name, dtype, size=2, **options):
+def require_equal(tolerance, name, dtype, size=2, **options):
     outputs, gradients, of_parameters, buffers = of_layer(name, dtype, **options)
-    found = ranks(size, partial(of_layer, name, dtype, **options))
+    found = on_ranks(partial(of_layer, name, dtype, **options), size=size)
     for place in range(len(outputs)):
         near(dealt([rank[0][place] for rank in found]), outputs[place], tolerance)
         near(dealt([rank[1][place] for rank in found]), gradients[place], tolerance)
@@ -37,44 +39,44 @@ def near(value, expected, tolerance):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", LAYERS)
-def test_outputs_gradients_and_statistics_are_those_of_one_process(ranks, name, dtype):
-    require_equal(ranks, TOLERANCE[dtype], name, dtype)
+def test_outputs_gradients_and_statistics_are_those_of_one_process(name, dtype):
+    require_equal(TOLERANCE[dtype], name, dtype)
 
 
 @pytest.mark.parametrize("name", ["1d", "2d", "timm's with an activation"])
-def test_four_ranks_too(ranks, name):
-    require_equal(ranks, 1e-12, name, torch.float64, size=4)
+def test_four_ranks_too(name):
+    require_equal(1e-12, name, torch.float64, size=4)
 
 
 @pytest.mark.parametrize("name", ["2d", "timm's with an activation", "with an average of all batches"])
-def test_evaluation_takes_the_running_statistics(ranks, name):
-    require_equal(ranks, 1e-12, name, torch.float64, train=False)
+def test_evaluation_takes_the_running_statistics(name):
+    require_equal(1e-12, name, torch.float64, train=False)
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_images_may_have_their_channels_last(ranks, dtype):
-    require_equal(ranks, TOLERANCE[dtype], "2d", dtype, channels_last=True)
+def test_images_may_have_their_channels_last(dtype):
+    require_equal(TOLERANCE[dtype], "2d", dtype, channels_last=True)
 
 
 @pytest.mark.parametrize("name", ["1d", "2d", "timm's with an activation", "without scale and shift"])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_bfloat16_is_summed_in_float32(ranks, name, channels_last):
+def test_bfloat16_is_summed_in_float32(name, channels_last):
     options = {"autocast": True, "channels_last": channels_last and name != "1d"}
-    require_equal(ranks, 0.02, name, torch.bfloat16, **options)
-    buffers = ranks(2, partial(of_layer, name, torch.bfloat16, **options))[0][3]
+    require_equal(0.02, name, torch.bfloat16, **options)
+    buffers = on_ranks(partial(of_layer, name, torch.bfloat16, **options))[0][3]
     for buffer, expected in zip(buffers, of_layer(name, torch.float32)[3], strict=True):
         assert buffer.dtype == expected.dtype
         near(buffer, expected, 2e-3)  # the rows themselves are rounded
 
 
-def test_in_half_precision_no_channels_gradient_drifts(ranks):
+def test_in_half_precision_no_channels_gradient_drifts():
     # Over all ranks it sums to zero; coefficients in bfloat16 would put the same error on every row.
-    assert sum(ranks(2, drift_in_half_precision)).abs().max() < 0.05
+    assert sum(on_ranks(drift_in_half_precision)).abs().max() < 0.05
 
 
-def test_a_small_variance_beside_a_large_mean_does_not_cancel(ranks):
+def test_a_small_variance_beside_a_large_mean_does_not_cancel():
     options = {"offset": 1e4, "spread": 0.1}
-    found = ranks(2, partial(of_layer, "2d", torch.float32, **options))
+    found = on_ranks(partial(of_layer, "2d", torch.float32, **options))
     exact = of_layer("2d", torch.float64, **options)
     for place in (0, 1):
         for batch in (0, 1):
@@ -84,6 +86,6 @@ def test_a_small_variance_beside_a_large_mean_does_not_cancel(ranks):
 
 
 @pytest.mark.parametrize("freeze", [False, True])
-def test_only_what_is_needed_gets_a_gradient(ranks, freeze):
-    found = ranks(2, layer_on_images, freeze)
+def test_only_what_is_needed_gets_a_gradient(freeze):
+    found = on_ranks(layer_on_images, freeze)
     near(dealt(found) if freeze else sum(found), layer_on_images(freeze), 1e-12)

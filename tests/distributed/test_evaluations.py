@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from scores import embedded, of_files, of_table, trained_on
 
+from sslkit.testing import on_ranks
+
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
@@ -46,35 +48,35 @@ def require_same(found, expected):
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_a_table_of_23_and_21_images_has_the_scores_of_one_process(ranks, size):
+def test_a_table_of_23_and_21_images_has_the_scores_of_one_process(size):
     expected = of_table(23, 21)
     assert expected[0][0][1]["n"] == 21
-    require_same(ranks(size, of_table, 23, 21), expected)
+    require_same(on_ranks(of_table, 23, 21, size=size), expected)
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_files_among_which_some_are_broken_too_and_each_of_those_is_listed_once(ranks, files, tmp_path, size):
+def test_files_among_which_some_are_broken_too_and_each_of_those_is_listed_once(files, tmp_path, size):
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
     expected = of_files(files, tmp_path / "one")
     assert expected[0][0][1]["n"] == 21
-    require_same(ranks(size, of_files, files, tmp_path / "many"), expected)
+    require_same(on_ranks(of_files, files, tmp_path / "many", size=size), expected)
     lists = [(tmp_path / name / "bad_images.jsonl").read_text().splitlines() for name in ("one", "many")]
     assert sorted(lists[0]) == sorted(lists[1])
     assert len({json.loads(line)["path"] for line in lists[1]}) == len(lists[1]) == 5
 
 
-def test_three_images_on_four_ranks(ranks):
+def test_three_images_on_four_ranks():
     expected = of_table(20, 3)
-    require_same(ranks(4, of_table, 20, 3), expected)
+    require_same(on_ranks(of_table, 20, 3, size=4), expected)
 
 
-def test_a_folder_of_fewer_images_than_ranks_is_embedded(ranks, files, tmp_path):
+def test_a_folder_of_fewer_images_than_ranks_is_embedded(files, tmp_path):
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes((files / "test" / "ab"[number % 2] / f"0{number}.png").read_bytes())
     (tmp_path / "1_broken.png").write_bytes(b"no image")
     paths, h, z, bad = embedded(tmp_path)
-    for other in ranks(4, embedded, tmp_path):
+    for other in on_ranks(embedded, tmp_path, size=4):
         assert other[0] == paths == ["0.png", "1.png", "2.png"]
         assert np.allclose(other[1], h, atol=1e-6)
         assert np.allclose(other[2], z, atol=1e-5)
@@ -82,11 +84,11 @@ def test_a_folder_of_fewer_images_than_ranks_is_embedded(ranks, files, tmp_path)
         assert len(bad) == 1
 
 
-def test_training_replaces_the_same_broken_files_and_lists_each_once(ranks, files, tmp_path):
+def test_training_replaces_the_same_broken_files_and_lists_each_once(files, tmp_path):
     for name in ("one", "many"):
         (tmp_path / name).mkdir()
     expected = trained_on(files, tmp_path / "one")
-    for weights in ranks(2, trained_on, files, tmp_path / "many"):
+    for weights in on_ranks(trained_on, files, tmp_path / "many"):
         assert all(torch.allclose(weights[name], expected[name], rtol=1e-6, atol=1e-5) for name in expected)
     lists = [(tmp_path / name / "bad_images.jsonl").read_text().splitlines() for name in ("one", "many")]
     assert sorted(lists[0]) == sorted(lists[1])

@@ -12,6 +12,8 @@ import torch
 from broken import FAULTS, three_broken_steps
 from double import OBJECTIVES, three_steps, three_steps_of_file
 
+from sslkit.testing import on_ranks
+
 TOLERANCE = 1e-10
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -41,9 +43,9 @@ def _cases():
 
 @pytest.mark.parametrize(("size", "norm", "micro_batch_size"), list(_cases()))
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_ranks_equal_one_process(ranks, objective, norm, micro_batch_size, size):
+def test_ranks_equal_one_process(objective, norm, micro_batch_size, size):
     case = (objective, norm, micro_batch_size)
-    assert largest_difference(in_one(*case), ranks(size, three_steps, *case)) < TOLERANCE
+    assert largest_difference(in_one(*case), on_ranks(three_steps, *case, size=size)) < TOLERANCE
 
 
 def test_what_is_compared_moves():
@@ -55,30 +57,30 @@ def test_what_is_compared_moves():
 
 
 @pytest.mark.parametrize("size", [2, 4])
-def test_a_method_with_forward_only_equals_one_process(ranks, size):
+def test_a_method_with_forward_only_equals_one_process(size):
     case = ("whole", "everywhere", None)
-    assert largest_difference(in_one(*case), ranks(size, three_steps, *case)) < TOLERANCE
+    assert largest_difference(in_one(*case), on_ranks(three_steps, *case, size=size)) < TOLERANCE
 
 
-def test_one_image_on_each_rank_is_enough(ranks):
+def test_one_image_on_each_rank_is_enough():
     case = ("nt_xent", "everywhere", 4, 4)
-    assert largest_difference(in_one(*case), ranks(4, three_steps, *case)) < TOLERANCE
+    assert largest_difference(in_one(*case), on_ranks(three_steps, *case, size=4)) < TOLERANCE
 
 
-def test_the_objective_on_the_page_about_distribution_equals_one_process(ranks, tmp_path):
+def test_the_objective_on_the_page_about_distribution_equals_one_process(tmp_path):
     blocks = runpy.run_path(str(DOCS / "blocks.py"))["blocks"]
     page = (DOCS / "explanation" / "distribution.md").read_text(encoding="utf-8")
     (block,) = [block for block in blocks(page) if block.mark == "file: far_apart.py"]
     path = tmp_path / "far_apart.py"
     path.write_text(block.text, encoding="utf-8")
     case = (str(path), "FarApart", "everywhere", None)
-    assert largest_difference(three_steps_of_file(*case), ranks(2, three_steps_of_file, *case)) < TOLERANCE
+    assert largest_difference(three_steps_of_file(*case), on_ranks(three_steps_of_file, *case)) < TOLERANCE
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_shows(ranks, fault):
+def test_a_fault_shows(fault):
     case = ("plain", "everywhere", 8)
-    broken = ranks(2, three_broken_steps, fault, *case)
+    broken = on_ranks(three_broken_steps, fault, *case)
     if None in broken:
         assert "not tied" in fault  # DDP may notice that itself
     else:

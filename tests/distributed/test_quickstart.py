@@ -8,6 +8,8 @@ import pytest
 import torch
 from shipped import QUICKSTART, SHORT, quickstart_steps
 
+from sslkit.testing import on_ranks
+
 SIZES = ("pretrain.batch_size=32", "pretrain.micro_batch_size=16")
 
 
@@ -23,11 +25,9 @@ def relative(value, expected):
         (torch.float32, 1, 1e-5, 0.05, 1e-4),  # one process is 1 % away from float64: a unit that switches
     ],
 )
-def test_the_first_steps_equal_those_of_one_process(
-    ranks, override, dtype, steps, of_loss, of_gradients, of_statistics
-):
+def test_the_first_steps_equal_those_of_one_process(override, dtype, steps, of_loss, of_gradients, of_statistics):
     losses, gradients, tensors = quickstart_steps(dtype, steps, override)
-    for found_losses, found_gradients, found in ranks(2, quickstart_steps, dtype, steps, override):
+    for found_losses, found_gradients, found in on_ranks(quickstart_steps, dtype, steps, override):
         assert all(relative(a, b) < of_loss for a, b in zip(found_losses, losses, strict=True))
         for step, expected in zip(found_gradients, gradients, strict=True):
             assert all(relative(step[name], expected[name]) < of_gradients for name in expected)

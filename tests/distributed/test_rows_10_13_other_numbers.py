@@ -6,6 +6,8 @@ import pytest
 import torch
 from stopped import pretrained
 
+from sslkit.testing import on_ranks
+
 STEPS, PER_EPOCH = 15, 5
 
 
@@ -20,14 +22,14 @@ def joined(found):
 
 
 @pytest.mark.parametrize("micro_batch_size", [None, 6])
-def test_row_10_13_stopped_with_3_processes_it_goes_on_with_2_and_with_1(ranks, tmp_path, micro_batch_size):
+def test_row_10_13_stopped_with_3_processes_it_goes_on_with_2_and_with_1(tmp_path, micro_batch_size):
     whole = pretrained(None, None, micro_batch_size)
     expected = joined([whole])
     assert list(expected) == list(range(STEPS))
     assert sorted(index for step in range(PER_EPOCH) for index in expected[step][0]) == list(range(60))
     steps, lengths = {}, []
     for size, stop_in in ((3, 1), (2, 6), (1, None)):
-        found = ranks(size, pretrained, tmp_path, stop_in, micro_batch_size)
+        found = on_ranks(pretrained, tmp_path, stop_in, micro_batch_size, size=size)
         lengths.append(len(joined(found)))
         steps |= joined(found)
     assert lengths == [3, 5, 7]  # both stops are within an epoch: ranks agree on a signal in the step after it

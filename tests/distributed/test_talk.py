@@ -10,24 +10,25 @@ from talk import agreed, gathered, gathered_of_other_kinds, refused, told, votes
 
 from sslkit import RunError
 from sslkit.engine.distributed import World, joined
+from sslkit.testing import on_ranks
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_rows_are_dealt_like_cards_and_each_gets_its_gradient_times_the_number_of_ranks(ranks, size):
+def test_rows_are_dealt_like_cards_and_each_gets_its_gradient_times_the_number_of_ranks(size):
     everything = [number + 10.0 * place for place in range(2) for number in range(size)]
-    for number, (found, gradient) in enumerate(ranks(size, gathered, 2)):
+    for number, (found, gradient) in enumerate(on_ranks(gathered, 2, size=size)):
         assert found == everything
         assert gradient == [size * 2 * (number + 10.0 * place) for place in range(2)]
 
 
-def test_labels_and_transposed_rows_can_be_gathered(ranks):
-    for labels, rows in ranks(2, gathered_of_other_kinds):
+def test_labels_and_transposed_rows_can_be_gathered():
+    for labels, rows in on_ranks(gathered_of_other_kinds):
         assert labels == [0, 1, 7, 7]
         assert rows == [[0] * 3, [1] * 3] * 2
 
 
-def test_numbers_and_things_reach_all(ranks):
-    for found in ranks(3, told):
+def test_numbers_and_things_reach_all():
+    for found in on_ranks(told, size=3):
         assert found == {
             "sum": [3, 3],
             "mean": {"a": 1},
@@ -50,15 +51,15 @@ def test_alone_everything_is_as_it_was():
     assert gathered(2) == ([0, 10], [0, 20])
 
 
-def test_what_the_first_rank_cannot_do_is_an_error_on_all(ranks):
-    assert ranks(2, refused) == ["rank 0 cannot read it"] * 2
+def test_what_the_first_rank_cannot_do_is_an_error_on_all():
+    assert on_ranks(refused) == ["rank 0 cannot read it"] * 2
     assert refused() == "rank 0 cannot read it"
 
 
-def test_ranks_stop_together_in_the_step_after_one_was_told_to(ranks):
-    assert ranks(2, agreed, 1) == [(2, "SIGUSR1")] * 2
-    assert ranks(2, agreed, None) == [None] * 2
-    assert ranks(2, votes) == [[15, 3]] * 2
+def test_ranks_stop_together_in_the_step_after_one_was_told_to():
+    assert on_ranks(agreed, 1) == [(2, "SIGUSR1")] * 2
+    assert on_ranks(agreed, None) == [None] * 2
+    assert on_ranks(votes) == [[15, 3]] * 2
 
 
 @pytest.fixture

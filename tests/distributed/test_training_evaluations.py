@@ -6,13 +6,15 @@ import pytest
 import torch
 from fitted import EVALUATIONS, outcome_of, supervised
 
+from sslkit.testing import on_ranks
+
 
 @pytest.mark.parametrize("name", EVALUATIONS)
-def test_classifiers_and_scores_are_those_of_one_process(ranks, name):
+def test_classifiers_and_scores_are_those_of_one_process(name):
     metrics, predictions, classifiers, untouched = outcome_of(name)
     assert untouched
     assert max(float(classifier.norm()) for classifier in classifiers) > 0.1
-    for other_metrics, other_predictions, other_classifiers, other_untouched in ranks(2, outcome_of, name):
+    for other_metrics, other_predictions, other_classifiers, other_untouched in on_ranks(outcome_of, name):
         assert other_untouched
         if name == "grid":  # its batch of 17 does not divide: the ranks train on 16, and agree with each other
             assert other_metrics["learning_rate"] in (3.0, 5.0)
@@ -23,12 +25,12 @@ def test_classifiers_and_scores_are_those_of_one_process(ranks, name):
             torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
-def test_ranks_agree_on_a_batch_that_cannot_be_shared_evenly(ranks):
-    (first, *_), (second, *_) = ranks(2, outcome_of, "grid")
+def test_ranks_agree_on_a_batch_that_cannot_be_shared_evenly():
+    (first, *_), (second, *_) = on_ranks(outcome_of, "grid")
     assert first == second
 
 
-def test_supervised_pretraining_is_that_of_one_process(ranks):
+def test_supervised_pretraining_is_that_of_one_process():
     expected = supervised()
-    for found in ranks(2, supervised):
+    for found in on_ranks(supervised):
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)

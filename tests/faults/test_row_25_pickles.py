@@ -160,7 +160,7 @@ UNPICKLING = {
     "sslkit/builtin/data/arrays_only.py": "knows numbers, text and arrays only; for CIFAR's official files",
     "sslkit/testing/checks/data.py": "what the check has pickled itself, a line before",
     "sslkit/testing/checks/views.py": "the same",
-    "sslkit/testing/pair.py": "answers of the processes that it has started, through a pipe",
+    "sslkit/testing/worlds.py": "answers of the processes that it has started, through a pipe",
     "sslkit/testing/rank.py": "tasks of the process that has started it, through a pipe",
 }
 _UNPICKLERS = {"load", "loads", "Unpickler", "open", "open_shelf"}

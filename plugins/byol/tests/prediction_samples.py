@@ -1,11 +1,8 @@
-"""For the tests of BYOL and SimSiam: both losses written out in loops, a small pretraining in float64, and ranks."""
+"""For the tests of BYOL and SimSiam: both losses written out in loops, and a small pretraining in float64."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import torch
-import torch.distributed as dist
 from sslkit_byol import BYOL, SimSiam
 from torch import nn
 
@@ -142,21 +139,8 @@ def pretrained(method, *, callbacks=(), **options):
     return {name: tensor.clone() for name, tensor in method.state_dict().items()}
 
 
-def check_ranks(rank, folder):
-    """Be one of two ranks: losses and metrics of every step and all weights and buffers are those of one process."""
-    torch.set_num_threads(1)
-    cases = [(kind, micro) for kind in KINDS for micro in (None, 8)]
-    alone = [_recorded(*case) for case in cases]
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    for case, (state, records) in zip(cases, alone, strict=True):
-        ours, our_records = _recorded(*case)
-        torch.testing.assert_close(ours, state, rtol=1e-9, atol=1e-9)
-        if rank == 0:  # the others have no callbacks
-            torch.testing.assert_close(our_records, records, rtol=1e-9, atol=1e-9)
-    dist.destroy_process_group()
-
-
-def _recorded(kind, micro_batch_size):
+def recorded(kind, micro_batch_size):
+    """Return the state after a pretraining, and loss and metrics of every step."""
     records = Records()
     state = pretrained(image_method(kind), callbacks=[records], micro_batch_size=micro_batch_size)
     return state, records.values

@@ -1,11 +1,8 @@
-"""For the tests of both methods: their losses in loops, small networks, short pretrainings, and ranks."""
+"""For the tests of both methods: their losses in loops, small networks, and short pretrainings."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import torch
-import torch.distributed as dist
 from sslkit_moco import MoCoV2, MoCoV3
 from torch import nn
 
@@ -142,39 +139,6 @@ def pretrained(method, *, micro_batch_size=None, watch=None, steps=STEPS, **opti
         callbacks=[watch], **options,
     )  # fmt: skip
     return watch.metrics, {name: value.clone() for name, value in method.state_dict().items()}
-
-
-CASES = [
-    (MoCoV2, {"key_groups": 4}, None),
-    (MoCoV2, {"symmetric": True}, None),
-    (MoCoV2, {"symmetric": True}, 8),
-    (MoCoV3, {}, None),
-    (MoCoV3, {"predictor_last_norm": "none"}, 8),
-]
-"""Method, options, micro-batch size."""
-
-
-def check_ranks(rank, folder):
-    """Be one of two ranks: metrics, weights and queue after some steps are those of a single process."""
-    torch.set_num_threads(1)
-    alone = [
-        pretrained(method_of(kind, **options).double(), micro_batch_size=size) for kind, options, size in CASES
-    ]  # before there is a group
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    for (kind, options, size), (metrics, state) in zip(CASES, alone, strict=True):
-        ours = pretrained(method_of(kind, **options).double(), micro_batch_size=size)
-        if rank == 0:  # callbacks live there
-            for step, expected in zip(ours[0], metrics, strict=True):
-                kept = {name for name in expected if name not in ("images_per_second", "seconds")}
-                torch.testing.assert_close(
-                    {name: step[name] for name in kept}, {name: expected[name] for name in kept}, rtol=1e-6, atol=1e-9
-                )
-        torch.testing.assert_close(ours[1], state, rtol=1e-8, atol=1e-10)
-        for name, value in ours[1].items():
-            parts = [torch.empty_like(value) for _ in range(2)]
-            dist.all_gather(parts, value)
-            assert torch.equal(*parts), name  # a checkpoint keeps the first rank's
-    dist.destroy_process_group()
 
 
 def batch_of(*views, step=0, total_steps=1, measured=True):

@@ -1,12 +1,8 @@
-"""For the tests of NT-Xent: a literal double loop with every option, samples, and what each of several ranks checks."""
+"""For the tests of NT-Xent: a literal double loop with every option, and samples."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-from unittest import mock
-
 import torch
-import torch.distributed as dist
 from sslkit_simclr import NTXent
 
 from sslkit import Batch, JointEmbedding, Progress
@@ -22,9 +18,6 @@ OPTIONS = [
     {"positives": "labels", "decoupled": True},
     {"positives": "labels", "decoupled": True, "negatives": "other_views", "normalise": False},
 ]
-
-
-COLLECTIVE = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"
 
 
 def literal_loss(views, temperature, *, normalise=True, positives="views", decoupled=False, negatives="all", labels=()):
@@ -73,36 +66,3 @@ def weighted(views, weight, labels, options):
     loss, metrics = method.loss([view @ weight for view in views], batch)
     (gradient,) = torch.autograd.grad(loss, weight)
     return loss.detach(), gradient, metrics
-
-
-def check_ranks(rank, folder, cases):
-    """Be one of 4 ranks, then of 2: averages over ranks equal a single process, and backward talks to nobody.
-
-    Args:
-        rank: Number of this process.
-        folder: Where the processes meet.
-        cases: Number of views, images of the global batch and options of each.
-    """
-    torch.set_num_threads(1)
-    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    alone = [weighted(random_views(*shape), weight, some_labels(shape[1]), options) for *shape, options in cases]
-    for world in (4, 2):
-        if rank >= world:
-            return
-        store = f"file://{folder}/world_{world}"
-        dist.init_process_group("gloo", store, timedelta(seconds=60), world_size=world, rank=rank)
-        mine = slice(rank, None, world)
-        for (*shape, options), (loss, gradient, metrics) in zip(cases, alone, strict=True):
-            views = [view[mine] for view in random_views(*shape)]
-            with mock.patch.object(dist, COLLECTIVE, wraps=getattr(dist, COLLECTIVE)) as gather:
-                ours = weighted(views, weight, some_labels(shape[1])[mine], options)
-            assert gather.call_count == (3 if "positives" in options else 2)
-            every = [torch.empty_like(loss) for _ in range(world)]
-            dist.all_gather(every, ours[0])
-            assert all(torch.equal(value, every[0]) for value in every)
-            torch.testing.assert_close(ours[0], loss, rtol=1e-12, atol=1e-12)
-            assert metrics.keys() == ours[2].keys()
-            for expected, value in zip([gradient, *metrics.values()], [ours[1], *ours[2].values()], strict=True):
-                dist.all_reduce(value)
-                torch.testing.assert_close(value / world, expected, rtol=1e-12, atol=1e-12)
-        dist.destroy_process_group()

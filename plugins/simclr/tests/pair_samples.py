@@ -1,12 +1,8 @@
-"""For the tests of losses of pairs: a literal double loop with every option, and what each of several ranks checks."""
+"""For the tests of losses of pairs: a literal double loop with every option."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import torch
-import torch.distributed as dist
-from nt_xent_samples import random_views
 from sslkit_simclr import MarginTriplet, NTLogistic
 
 from sslkit import Batch, JointEmbedding, Progress
@@ -81,20 +77,3 @@ def by_way_of_the_method(views, weight, kind, options):
     loss, metrics = method.loss([view @ weight for view in views], batch)
     (gradient,) = torch.autograd.grad(loss, weight)
     return loss.detach(), gradient, metrics
-
-
-def check_ranks(rank, folder):
-    """Be one of 2 ranks: averages over ranks equal a single process."""
-    torch.set_num_threads(1)
-    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    views = random_views(2, 8)
-    alone = [by_way_of_the_method(views, weight, *case) for case in FEW]
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    mine = [view[rank::2] for view in views]
-    for case, (loss, gradient, metrics) in zip(FEW, alone, strict=True):
-        ours, own_gradient, own_metrics = by_way_of_the_method(mine, weight, *case)
-        torch.testing.assert_close(ours, loss, rtol=1e-12, atol=1e-12)
-        assert metrics == own_metrics
-        dist.all_reduce(own_gradient)
-        torch.testing.assert_close(own_gradient / 2, gradient, rtol=1e-12, atol=1e-12)
-    dist.destroy_process_group()

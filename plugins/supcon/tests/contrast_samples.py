@@ -1,11 +1,8 @@
-"""For the tests of SupCon and DCL: both losses as their papers write them, samples, and what two ranks check."""
+"""For the tests of SupCon and DCL: both losses as their papers write them, and samples."""
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import torch
-import torch.distributed as dist
 from sslkit_supcon import DCL, SupCon
 from torch import nn
 
@@ -88,22 +85,3 @@ def weighted(objective, views, labels, weight):
     loss, metrics = method.loss([view @ weight for view in views], batch)
     (gradient,) = torch.autograd.grad(loss, weight)
     return loss.detach(), gradient, metrics
-
-
-def check_ranks(rank, folder):
-    """Be one of two ranks: the loss is that of a single process, and so are the means of gradients and metrics."""
-    torch.set_num_threads(1)
-    weight = torch.randn(6, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    labels = some_labels(8)
-    cases = [(kind(**options), random_views(num_views, 8)) for kind, options in CASES for num_views in (2, 3)]
-    alone = [weighted(objective, views, labels, weight) for objective, views in cases]
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    for (objective, views), (loss, gradient, metrics) in zip(cases, alone, strict=True):
-        ours = weighted(objective, [view[rank::2] for view in views], labels[rank::2], weight)
-        torch.testing.assert_close(ours[0], loss, rtol=1e-12, atol=1e-12)
-        assert ours[2].keys() == metrics.keys()
-        for expected, value in zip([gradient, *metrics.values()], [ours[1], *ours[2].values()], strict=True):
-            dist.all_reduce(value)
-            torch.testing.assert_close(value / 2, expected, rtol=1e-11, atol=1e-11)
-    DCL()([view[rank : rank + 1] for view in random_views(2, 2)])  # one image on each rank is a batch of two
-    dist.destroy_process_group()

@@ -1,17 +1,15 @@
-"""For the tests of SwAV: its loss in loops, samples, a network that can collapse, and ranks."""
+"""For the tests of SwAV: its loss in loops, samples, and a network that can collapse."""
 
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from sslkit_swav import SwappedPrediction
 from torch import nn
 
-from sslkit import Batch, JointEmbedding, Progress
+from sslkit import Batch, JointEmbedding, Progress, rank, sum_over_ranks, world_size
 
 OPTIONS = {"prototypes": 5, "temperature": 0.1, "epsilon": 0.05, "queue_length": 9, "queue_from_epoch": 0}
 
@@ -92,7 +90,7 @@ def trained(objective, steps=150, local_views=1):
         return nn.functional.normalize(head(backbone(images)), dim=1)
 
 
-def three_steps(rank=0, world=1):
+def three_steps():
     """Losses, and what three steps make of a weight that all projections come from, of prototypes and of the queue."""
     torch.manual_seed(0)
     objective = SwappedPrediction(6, **OPTIONS, frozen_epochs=0).double()
@@ -101,28 +99,16 @@ def three_steps(rank=0, world=1):
     optimizer = torch.optim.SGD([weight, *objective.parameters()], lr=0.1)
     losses = []
     for step in range(3):
-        views = [view[rank::world] for view in random_views(3, 8, 7, seed=step)]
+        views = [view[rank() :: world_size()] for view in random_views(3, 8, 7, seed=step)]
         size = len(views[0])
         batch = Batch(views, torch.arange(size), torch.full((size,), -1), progress(step))
         loss, metrics = method.loss([view @ weight for view in views], batch)
         optimizer.zero_grad()
         loss.backward()
         for parameter in (weight, objective.prototypes):
-            if world > 1:
-                dist.all_reduce(parameter.grad)
-                parameter.grad /= world
+            parameter.grad = sum_over_ranks(parameter.grad) / world_size()
         method.after_backward(batch.progress)
         optimizer.step()
         method.after_step(batch.progress)
         losses += [loss.detach(), *metrics.values()]
     return torch.stack(losses), weight.detach(), objective.prototypes.detach(), objective.queue
-
-
-def check_ranks(rank, folder):
-    """Be one of two ranks: losses, weights, prototypes and queue are those of a single process."""
-    torch.set_num_threads(1)
-    alone = three_steps()
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    for ours, theirs in zip(three_steps(rank, 2), alone, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
-    dist.destroy_process_group()

@@ -1,12 +1,10 @@
-"""For the tests of VICReg and Barlow Twins: both losses in loops, samples, a network that can collapse, and ranks."""
+"""For the tests of VICReg and Barlow Twins: both losses in loops, samples, and a network that can collapse."""
 
 from __future__ import annotations
 
-from datetime import timedelta
 from itertools import combinations
 
 import torch
-import torch.distributed as dist
 from sslkit_vicreg import BarlowTwins, VICReg
 from torch import nn
 
@@ -112,22 +110,3 @@ def weighted(objective, views, weight):
     loss, metrics = method.loss([view @ weight for view in views], batch)
     (gradient,) = torch.autograd.grad(loss, weight)
     return loss.detach(), gradient, metrics
-
-
-def check_ranks(rank, folder):
-    """Be one of two ranks: loss and terms are those of a single process, and so is the mean of the gradients."""
-    torch.set_num_threads(1)
-    samples = [random_views(2, 8, 6), random_views(2, 8, 12), random_views(3, 4, 6)]
-    weights = [torch.randn(len(views[0][0]), 5, dtype=torch.float64) for views in samples]
-    for weight, seed in zip(weights, range(3), strict=True):
-        weight.normal_(generator=torch.Generator().manual_seed(seed))
-    cases = [(kind(**options), *sample) for kind, options in CASES for sample in zip(samples, weights, strict=True)]
-    alone = [weighted(*case) for case in cases]
-    dist.init_process_group("gloo", f"file://{folder}/store", timedelta(seconds=60), world_size=2, rank=rank)
-    for (objective, views, weight), (loss, gradient, metrics) in zip(cases, alone, strict=True):
-        ours = weighted(objective, [view[rank::2] for view in views], weight)
-        torch.testing.assert_close(ours[0], loss, rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(ours[2], metrics, rtol=1e-12, atol=1e-12)
-        dist.all_reduce(ours[1])
-        torch.testing.assert_close(ours[1] / 2, gradient, rtol=1e-11, atol=1e-11)
-    dist.destroy_process_group()

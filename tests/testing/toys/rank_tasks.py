@@ -1,4 +1,4 @@
-"""What the two processes of a test are told to do."""
+"""What the ranks of a test are told to do."""
 
 import os
 import sys
