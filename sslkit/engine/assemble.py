@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import torch
@@ -24,8 +25,9 @@ from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFact
 from sslkit.engine.order import Order
 from sslkit.engine.precision import warn_if_slow
 from sslkit.engine.prepared_views import complete_views
-from sslkit.engine.step import Stepper
-from sslkit.errors import RunError
+from sslkit.engine.step import BaseRates, Stepper
+from sslkit.errors import PluginError, RunError
+from sslkit.text import did_you_mean
 
 # Learning-rate scaling rules: batch size -> factor. Source: Chen et al. 2020, section 2.3 (linear) and B.1 (sqrt).
 SCALINGS: Mapping[str, Callable[[int], float]] = {
@@ -142,7 +144,7 @@ def assemble(
         method=method,
         views=complete,
         optimizer=optimizer([dict(group) for group in groups]),
-        base_rates=[{"learning_rate": group["lr"], "weight_decay": group["weight_decay"]} for group in groups],
+        base_rates=[BaseRates(group["lr"], group["weight_decay"], group["constant"]) for group in groups],
         schedules=dict(schedules or {}),
         normalise=None if normalisation is None else normalisation.on(device),
         precision=precision,
@@ -181,24 +183,47 @@ def assemble(
 
 
 def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Return the optimizer's two groups: with weight decay and layer-wise adaptation, and without.
+    """Return the optimizer's groups: with weight decay and layer-wise adaptation, and without.
 
     Without are scales, shifts and biases (at most one dimension), and what a module's `no_weight_decay()` names: any
     module's, for the backbone that trains need not be the one that is kept. Source: Chen et al. 2020's code excludes
-    batch normalisation and biases.
+    batch normalisation and biases. What a module's `constant_learning_rate()` names is in groups of its own, with
+    `constant`: no schedule changes their learning rate.
+
+    Raises:
+        PluginError: `constant_learning_rate()` names what is no parameter; timm's `no_weight_decay()` often does.
     """
-    spared = {id(parameter) for module in method.modules() for parameter in _exempt(module)}
-    parameters = [parameter for parameter in method.parameters() if parameter.requires_grad]
-    plain = [p for p in parameters if p.ndim <= 1 or id(p) in spared]
-    plain_ids = {id(p) for p in plain}
-    decayed = [p for p in parameters if id(p) not in plain_ids]
-    groups = [
-        {"name": "weights", "params": decayed, "lr": learning_rate, "weight_decay": weight_decay, "adapt": True},
-        {"name": "norms and biases", "params": plain, "lr": learning_rate, "weight_decay": 0.0, "adapt": False},
+    spared = _named_by(method, "no_weight_decay")
+    constant = _named_by(method, "constant_learning_rate", all_exist=True)
+    members: dict[tuple[bool, bool], list[nn.Parameter]] = {case: [] for case in product((False, True), (False, True))}
+    for parameter in method.parameters():
+        if parameter.requires_grad:
+            is_plain = parameter.ndim <= 1 or id(parameter) in spared
+            members[id(parameter) in constant, is_plain].append(parameter)
+    return [
+        {
+            "name": f"{'norms and biases' if is_plain else 'weights'}{' at a constant rate' if is_constant else ''}",
+            "params": params,
+            "lr": learning_rate,
+            "weight_decay": 0.0 if is_plain else weight_decay,
+            "adapt": not is_plain,
+            "constant": is_constant,
+        }
+        for (is_constant, is_plain), params in members.items()
+        if params
     ]
-    return [group for group in groups if group["params"]]
 
 
-def _exempt(module: nn.Module) -> list[nn.Parameter]:
-    names: set[str] = getattr(module, "no_weight_decay", set)()
-    return [parameter for name, parameter in module.named_parameters() if name in names] if names else []
+def _named_by(method: nn.Module, function: str, *, all_exist: bool = False) -> set[int]:
+    """Return the identities of the parameters that modules name by a function of their own."""
+    found = set()
+    for module in method.modules():
+        names: set[str] = set(getattr(module, function, set)())
+        parameters = dict(module.named_parameters()) if names else {}
+        found |= {id(parameters[name]) for name in names & parameters.keys()}
+        for unknown in sorted(names - parameters.keys()) if all_exist else ():
+            raise PluginError(
+                f"{type(module).__name__}.{function}() names {unknown!r}, which is no parameter of it"
+                f"{did_you_mean(unknown, parameters)}"
+            )
+    return found

@@ -215,7 +215,8 @@ class Method(Protocol):
 
     `embed(batch)` is per sample, replayable and changes nothing but BatchNorm statistics; `loss(embeddings,
     batch)` runs once a step on the rank's whole batch. Optional: `after_backward(progress)`,
-    `after_step(progress)`; `min_views`, how many views of an image it compares at least.
+    `after_step(progress)`; `min_views`, how many views of an image it compares at least; as on any module,
+    `constant_learning_rate() -> names` of parameters whose learning rate no schedule changes.
     """
 
     backbone: nn.Module

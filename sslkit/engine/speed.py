@@ -25,7 +25,7 @@ from sslkit.engine.known_data import Known, Sample
 from sslkit.engine.operations import Network, Operations, Shape, shaping
 from sslkit.engine.precision import autocast
 from sslkit.engine.randomness import seeded
-from sslkit.engine.step import Stepper
+from sslkit.engine.step import BaseRates, Stepper
 from sslkit.errors import SslkitError
 from sslkit.recipe.plan import Choice, PretrainPlan
 from sslkit.text import one_line
@@ -225,7 +225,7 @@ class Bench:
             method=method,
             views=given.views,
             optimizer=plan.optimizer.build(params=groups),
-            base_rates=[{"learning_rate": _RATE, "weight_decay": 0.0} for _ in groups],
+            base_rates=[BaseRates(_RATE, 0.0) for _ in groups],
             schedules={},
             normalise=None,
             precision=plan.precision,

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,20 @@ class Stage(nn.Module):
         return self.method.embed(batch) if embeds(self.method) else self.method(batch)
 
 
+class BaseRates(NamedTuple):
+    """What schedules multiply in a group of the optimizer.
+
+    Attributes:
+        learning_rate: The peak.
+        weight_decay: Of a step.
+        is_constant: Whether the learning rate stays what it is here.
+    """
+
+    learning_rate: float
+    weight_decay: float
+    is_constant: bool = False
+
+
 @dataclass
 class Stepper:
     """Everything that the steps of one pretraining share.
@@ -53,7 +67,7 @@ class Stepper:
         method: What is pretrained, on `device`.
         views: The complete view generator.
         optimizer: Its groups hold `lr` and `weight_decay`, set anew in every step.
-        base_rates: Per group: the values that schedules multiply.
+        base_rates: One per group.
         schedules: `learning_rate` and `weight_decay`, each a pure function of the progress.
         normalise: Belongs to the backbone; applied to every view.
         micro_batch_size: Images of this rank that are embedded at once; None embeds the whole batch.
@@ -63,7 +77,7 @@ class Stepper:
     method: Any
     views: Views
     optimizer: torch.optim.Optimizer
-    base_rates: list[dict[str, float]]
+    base_rates: list[BaseRates]
     schedules: dict[str, Schedule]
     normalise: Callable[[Tensor], Tensor] | None
     precision: str
@@ -154,8 +168,8 @@ class Stepper:
         """Write this step's rates into the optimizer's groups."""
         factors = {name: schedule(progress) for name, schedule in self.schedules.items()}
         for group, base in zip(self.optimizer.param_groups, self.base_rates, strict=True):
-            group["lr"] = base["learning_rate"] * factors.get("learning_rate", 1.0)
-            group["weight_decay"] = base["weight_decay"] * factors.get("weight_decay", 1.0)
+            group["lr"] = base.learning_rate * (1.0 if base.is_constant else factors.get("learning_rate", 1.0))
+            group["weight_decay"] = base.weight_decay * factors.get("weight_decay", 1.0)
 
     def _precise(self) -> AbstractContextManager[object]:
         return autocast(self.precision, self.device)

@@ -93,6 +93,23 @@ def test_scales_shifts_and_biases_are_spared(toy):
     assert {names[id(p)] for p in decayed["params"]} == {"head.layer.weight"}
 
 
+def test_what_a_module_names_keeps_its_learning_rate(toy):
+    parts = toy()
+    parts.method.head.constant_learning_rate = lambda: {"layer.weight", "layer.bias"}
+    parts.method.head.no_weight_decay = lambda: {"layer.weight", "of a larger model"}
+    pretraining = assembled(parts, schedules={"learning_rate": lambda progress: 0.25}, learning_rate=2.0)
+    one_step(pretraining)
+    groups = {group["name"]: group for group in pretraining.stepper.optimizer.param_groups}
+    assert {name: group["lr"] for name, group in groups.items()} == {
+        "weights": 0.5, "norms and biases": 0.5, "norms and biases at a constant rate": 2.0
+    }  # fmt: skip
+    constant = groups["norms and biases at a constant rate"]["params"]
+    assert {id(p) for p in constant} == {id(p) for p in parts.method.head.layer.parameters()}
+    parts.method.head.constant_learning_rate = lambda: {"layer.wait"}
+    with pytest.raises(PluginError, match=r"LinearHead\.constant_learning_rate\(\) names 'layer.wait'.*layer.weight"):
+        parameter_groups(parts.method, 1.0, 0.1)
+
+
 def test_what_trains_is_spared_by_name_although_something_else_is_kept(toy):
     method = toy().method
     method.student = method.backbone
