@@ -18,6 +18,13 @@ def test_the_predictor_is_a_bottleneck_of_a_quarter_unless_told_otherwise():
     assert widths(predictor_layers=0) == []
 
 
+def test_the_predictor_keeps_its_learning_rate_and_nothing_else():
+    kept = vector_method(SimSiam).constant_learning_rate()
+    assert kept == {name for name, _ in vector_method(SimSiam).named_parameters() if name.startswith("predictor.")}
+    assert kept
+    assert vector_method(SimSiam, constant_predictor_rate=False).constant_learning_rate() == set()
+
+
 def test_without_a_predictor_the_stop_gradient_halves_the_gradient_and_nothing_else():
     # Section 4.2: then the gradient of the symmetrised loss is that of one without stop-gradient, scaled.
     gradients = []

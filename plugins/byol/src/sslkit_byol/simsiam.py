@@ -22,8 +22,7 @@ class SimSiam(nn.Module):
     predictions, and z is held constant in it. With more views it is the mean over all ordered pairs.
 
     Every view passes the network by itself, so that BatchNorm takes its statistics over one view of the global batch,
-    as the authors' code has it. The paper also keeps the predictor's learning rate constant while that of the rest
-    decays (table 1c: 68.1 %, else 67.7 %); here one schedule holds for all.
+    as the authors' code has it.
 
     Source: Chen and He 2021 (SimSiam, arXiv 2011.10566), section 3, equations 1 to 4; github.com/facebookresearch/
     simsiam.
@@ -36,6 +35,8 @@ class SimSiam(nn.Module):
             Then the network collapses: section 4.2. Source: section 3.
         predictor_hidden_dim: Width of its hidden layers; unset, a quarter of the projection's: a bottleneck of 512 for
             2048. Source: section 3.
+        constant_predictor_rate: Whether the predictor's learning rate stays what it is at first, while that of the rest
+            follows the schedule. Source: section 4.2, table 1c: 68.1 %, else 67.7 %.
         stop_gradient: Whether z is held constant in the loss. Otherwise the network collapses: section 4.1, figure 2.
 
     Attributes:
@@ -53,6 +54,7 @@ class SimSiam(nn.Module):
         *,
         predictor_layers: Annotated[int, Ge(0)] = 2,
         predictor_hidden_dim: Annotated[int, Ge(1)] | None = None,
+        constant_predictor_rate: bool = True,
         stop_gradient: bool = True,
     ) -> None:
         super().__init__()
@@ -63,7 +65,13 @@ class SimSiam(nn.Module):
             width: int = head.out_dim  # type: ignore[assignment]
             hidden_dim = predictor_hidden_dim or max(1, width // 4)
             self.predictor = MLPHead(width, hidden_dim=hidden_dim, out_dim=width, num_layers=predictor_layers)
+        self.constant_predictor_rate = constant_predictor_rate
         self.stop_gradient = stop_gradient
+
+    def constant_learning_rate(self) -> set[str]:
+        """Return the names of the parameters whose learning rate no schedule changes: the predictor's."""
+        names = {f"predictor.{name}" for name, _ in self.predictor.named_parameters()}
+        return names if self.constant_predictor_rate else set()
 
     def embed(self, batch: Batch) -> list[Tensor]:
         """Return the features of every view, V tensors [B, D]."""
