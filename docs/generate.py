@@ -106,7 +106,7 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "pretrain", "evaluate", "Result", "load_backbone", "FrozenModel", "embed_folder", "run", "RunInfo",
         "PretrainState",
     ),
-    "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl"),
+    "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl", "load_on_use"),
     "Components": (
         "JointEmbedding", "embed_views", "MomentumCopy", "rising_momentum", "full_precision",
         "timm_backbone", "Classifier", "MLPHead", "CrossEntropy",

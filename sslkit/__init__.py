@@ -6,8 +6,9 @@ sslkit's own components import from here and from nowhere else.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sslkit.lazy import load_on_use as load_on_use
 
 if TYPE_CHECKING:
     from sslkit.builtin.backbones.timm import timm_backbone as timm_backbone
@@ -219,6 +220,7 @@ _HOMES = {
     ),
     "sslkit.images": ("IMAGE_SUFFIXES", "BadImageError", "open_image"),
     "sslkit.index": ("FoundImages", "Listing", "find_images", "list_images"),
+    "sslkit.lazy": ("load_on_use",),
     "sslkit.recipe.plan": ("Recipe",),
     "sslkit.recipe.resolve": ("load_recipe",),
     "sslkit.registry.discover": ("Registry",),
@@ -232,15 +234,4 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'sslkit' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__getattr__, __dir__ = load_on_use(__name__, _HOME_OF)

@@ -12,6 +12,8 @@ import sslkit
 
 HEAVY = ("torch", "torchvision", "timm", "kornia", "numpy", "PIL", "pydantic", "rich", "pluggy", "safetensors")
 
+PACKAGES = sorted(folder.name for folder in (Path(__file__).parents[1] / "plugins").iterdir() if folder.is_dir())
+
 
 def _type_checking_imports(path):
     """Return name -> module of the imports below `if TYPE_CHECKING:`."""
@@ -28,14 +30,16 @@ def _type_checking_imports(path):
 
 
 def test_type_checkers_and_python_see_the_same_front_page():
-    assert _type_checking_imports(Path(sslkit.__file__)) == sslkit._HOME_OF
+    assert _type_checking_imports(Path(sslkit.__file__)) | {"load_on_use": "sslkit.lazy"} == sslkit._HOME_OF
     assert sslkit.__all__ == sorted(sslkit._HOME_OF)
 
 
-def test_type_checkers_and_python_see_the_same_simclr():
-    simclr = pytest.importorskip("sslkit_simclr")
-    assert _type_checking_imports(Path(simclr.__file__)) == simclr._HOME_OF
-    assert sorted(simclr.__all__) == sorted(simclr._HOME_OF)
+@pytest.mark.parametrize("package", PACKAGES)
+def test_type_checkers_and_python_see_the_same_plugin(package):
+    page = pytest.importorskip(f"sslkit_{package}")
+    homes = _type_checking_imports(Path(page.__file__))
+    assert sorted(page.__all__) == sorted(homes)
+    assert all(getattr(page, name) is getattr(import_module(home), name) for name, home in homes.items())
 
 
 @pytest.mark.parametrize("name", sslkit.__all__)

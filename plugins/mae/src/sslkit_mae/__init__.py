@@ -6,8 +6,9 @@ plugins import from here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sslkit import load_on_use
 
 if TYPE_CHECKING:
     from sslkit_mae.masked_autoencoder import MaskedAutoencoder
@@ -15,18 +16,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME_OF = {"MaskedAutoencoder": "sslkit_mae.masked_autoencoder", "ViT": "sslkit_mae.vit"}
-
 __all__ = ["MaskedAutoencoder", "ViT"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'sslkit_mae' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__getattr__, __dir__ = load_on_use(
+    __name__, {"MaskedAutoencoder": "sslkit_mae.masked_autoencoder", "ViT": "sslkit_mae.vit"}
+)

@@ -6,8 +6,9 @@ plugins import from here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sslkit import load_on_use
 
 if TYPE_CHECKING:
     from sslkit_moco.grouped_copy import GroupedCopy
@@ -18,24 +19,14 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME_OF = {
-    "GroupedCopy": "sslkit_moco.grouped_copy",
-    "KeyQueue": "sslkit_moco.key_queue",
-    "MoCoV2": "sslkit_moco.v2",
-    "MoCoV3": "sslkit_moco.v3",
-    "freeze_patch_embedding": "sslkit_moco.patch_embedding",
-}
-
 __all__ = ["GroupedCopy", "KeyQueue", "MoCoV2", "MoCoV3", "freeze_patch_embedding"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'sslkit_moco' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__getattr__, __dir__ = load_on_use(
+    __name__,
+    {
+        "GroupedCopy": "sslkit_moco.grouped_copy",
+        "KeyQueue": "sslkit_moco.key_queue",
+        "MoCoV2": "sslkit_moco.v2",
+        "MoCoV3": "sslkit_moco.v3",
+        "freeze_patch_embedding": "sslkit_moco.patch_embedding",
+    },
+)

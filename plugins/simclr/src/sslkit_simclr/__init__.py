@@ -6,8 +6,9 @@ plugins import from here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sslkit import load_on_use
 
 if TYPE_CHECKING:
     from sslkit_simclr.distillation import Distillation
@@ -26,22 +27,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME_OF = {
-    "Distillation": "sslkit_simclr.distillation",
-    "LARS": "sslkit_simclr.lars",
-    "MLP": "sslkit_simclr.mlp",
-    "MarginTriplet": "sslkit_simclr.margin_triplet",
-    "MultiCrop": "sslkit_simclr.multi_crop",
-    "NTLogistic": "sslkit_simclr.nt_logistic",
-    "NTXent": "sslkit_simclr.nt_xent",
-    "OneBranch": "sslkit_simclr.one_branch",
-    "TwoCrops": "sslkit_simclr.two_crops",
-    "head_spectrum": "sslkit_simclr.evaluations.head_spectrum",
-    "histogram_shortcut": "sslkit_simclr.evaluations.histogram_shortcut",
-    "simclr_resnet": "sslkit_simclr.resnet",
-    "transform_probe": "sslkit_simclr.evaluations.transform_probe",
-}
-
 __all__ = [
     "LARS",
     "MLP",
@@ -57,15 +42,21 @@ __all__ = [
     "simclr_resnet",
     "transform_probe",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'sslkit_simclr' has no attribute {name!r}")
-    value = getattr(import_module(_HOME_OF[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+__getattr__, __dir__ = load_on_use(
+    __name__,
+    {
+        "Distillation": "sslkit_simclr.distillation",
+        "LARS": "sslkit_simclr.lars",
+        "MLP": "sslkit_simclr.mlp",
+        "MarginTriplet": "sslkit_simclr.margin_triplet",
+        "MultiCrop": "sslkit_simclr.multi_crop",
+        "NTLogistic": "sslkit_simclr.nt_logistic",
+        "NTXent": "sslkit_simclr.nt_xent",
+        "OneBranch": "sslkit_simclr.one_branch",
+        "TwoCrops": "sslkit_simclr.two_crops",
+        "head_spectrum": "sslkit_simclr.evaluations.head_spectrum",
+        "histogram_shortcut": "sslkit_simclr.evaluations.histogram_shortcut",
+        "simclr_resnet": "sslkit_simclr.resnet",
+        "transform_probe": "sslkit_simclr.evaluations.transform_probe",
+    },
+)

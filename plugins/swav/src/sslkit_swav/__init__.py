@@ -6,26 +6,14 @@ plugins import from here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sslkit import load_on_use
 
 if TYPE_CHECKING:
     from sslkit_swav.swapped_prediction import SwappedPrediction, equal_shares
 
 __version__ = "0.1.0"
 
-_HOME = "sslkit_swav.swapped_prediction"
-
 __all__ = ["SwappedPrediction", "equal_shares"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'sslkit_swav' has no attribute {name!r}")
-    value = getattr(import_module(_HOME), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = load_on_use(__name__, dict.fromkeys(__all__, "sslkit_swav.swapped_prediction"))
