@@ -34,6 +34,13 @@ def test_lengths_train_only_where_they_are_asked_for():
     torch.testing.assert_close(long(features), 2 * head()(features))
 
 
+def test_prototypes_begin_as_weights_of_a_linear_layer_and_the_others_small():
+    made = PrototypeHead(6, hidden_dim=400, bottleneck_dim=100, out_dim=1000)
+    assert made.prototypes.abs().max().item() <= 0.1  # 1 / sqrt(100)
+    assert made.prototypes.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
+    assert made.layers[2].weight.std().item() == pytest.approx(0.02, rel=0.02)
+
+
 def test_hidden_layers_are_normalised_where_they_are_asked_to():
     kinds = [type(layer) for layer in head(norm="batch").layers]
     assert kinds == [nn.Linear, nn.BatchNorm1d, nn.GELU] * 2 + [nn.Linear]

@@ -23,9 +23,9 @@ class Backbone(nn.Module):
         return torch.tanh(self.layer(images.mean(dim=(2, 3))))
 
 
-def method(**options):
+def method(unit_prototypes=True, **options):
     torch.manual_seed(0)
-    head = PrototypeHead(6, hidden_dim=8, bottleneck_dim=4, out_dim=5)
+    head = PrototypeHead(6, hidden_dim=8, bottleneck_dim=4, out_dim=5, unit_prototypes=unit_prototypes)
     made = SelfDistillation(Backbone(), head, **{"teacher_warmup_epochs": 0, "clip_gradient": 0, **options})
     with torch.no_grad():  # weights of 0.02 would make all logits alike
         for parameter in (*made.student.parameters(), *made.teacher.parameters()):
@@ -100,20 +100,26 @@ def test_momentum_rises_to_one_along_half_a_cosine():
 
 
 def test_the_temperature_rises_along_a_line():
-    made = method(initial_teacher_temperature=0.04, teacher_temperature=0.08, teacher_warmup_epochs=4)
-    told = [made.teacher_temperature(Progress(10 * epoch, 100, 10.0)) for epoch in (0, 2, 4, 9)]
+    made = method(initial_teacher_temperature=0.04, teacher_temperature=0.08, teacher_warmup_epochs=5)
+    told = [made.teacher_temperature(Progress(10 * epoch + 9, 100, 10.0)) for epoch in (0, 2, 4, 9)]
     assert told == pytest.approx([0.04, 0.06, 0.08, 0.08])
+    made = method(initial_teacher_temperature=0.04, teacher_temperature=0.08, teacher_warmup_epochs=1)
+    assert [made.teacher_temperature(Progress(step, 100, 10.0)) for step in (9, 10)] == [0.04, 0.08]
 
 
-def test_prototypes_do_not_train_at_first():
-    made, given = method(frozen_epochs=1), batch()
+@pytest.mark.parametrize("unit_prototypes", [True, False])
+def test_prototypes_do_not_train_at_first_nor_do_their_lengths(unit_prototypes):
+    made, given = method(frozen_epochs=1, unit_prototypes=unit_prototypes), batch()
+    head = made.student["head"]
+    last_layer = [head.prototypes] if unit_prototypes else [head.prototypes, head.lengths]
     made.loss(made.embed(given), given).loss.backward()
     made.after_backward(Progress(9, 100, 10.0))
-    assert made.student["head"].prototypes.grad is None
+    assert all(parameter.grad is None for parameter in last_layer)
+    assert all(parameter.grad is not None for parameter in head.layers.parameters())
     made.zero_grad()
     made.loss(made.embed(given), given).loss.backward()
     made.after_backward(Progress(10, 100, 10.0))
-    assert made.student["head"].prototypes.grad is not None
+    assert all(parameter.grad is not None for parameter in last_layer)
 
 
 def test_the_gradient_of_each_parameter_is_clipped():

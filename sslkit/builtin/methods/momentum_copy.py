@@ -55,7 +55,7 @@ class MomentumCopy(nn.Module):
 def rising_momentum(first: float, last: float, fraction: float) -> float:
     """Return a momentum on its way along half a cosine: `last - (last - first) * (cos(pi * fraction) + 1) / 2`.
 
-    Source: Grill et al. 2020 (BYOL), section 3.2; DINO and MoCo v3 have it too.
+    Source: Grill et al. 2020 (BYOL), section 3.3; DINO and MoCo v3 have it too.
 
     Args:
         first: At fraction 0.

@@ -37,8 +37,8 @@ class BYOL(nn.Module):
             `out_dim = 256`.
         momentum: The target's in the first step. Source: section 3.3, for 1000 epochs; the authors' code has 0.99 for
             300 epochs and 0.97 for 40.
-        final_momentum: Towards which it goes, by half a cosine over all steps. Source: section 3.2. As large as
-            `momentum`, the momentum is constant, as in table 5a.
+        final_momentum: Towards which it goes, by half a cosine over all steps. Source: section 3.3. As large as
+            `momentum`, the momentum is constant.
         predictor_layers: Linear layers of the predictor, batch normalisation and ReLU between them; 0 leaves it out.
             Then the network collapses: table 5b. Source: section 3.3.
         predictor_hidden_dim: Width of its hidden layers. Source: section 3.3.
@@ -125,7 +125,7 @@ class BYOL(nn.Module):
     def momentum_at(self, progress: Progress) -> float:
         """Return `momentum` at step 0, `final_momentum` after the last step, and half a cosine in between.
 
-        Source: section 3.2: `1 - (1 - momentum) * (cos(pi * k / K) + 1) / 2` at step k of K.
+        Source: section 3.3: `1 - (1 - momentum) * (cos(pi * k / K) + 1) / 2` at step k of K.
         """
         return rising_momentum(self.momentum, self.final_momentum, progress.fraction)
 

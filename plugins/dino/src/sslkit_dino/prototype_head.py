@@ -17,7 +17,7 @@ from torch.nn.functional import linear, normalize
 from sslkit import full_precision
 
 _INITIAL_STD = 0.02
-"""Standard deviation of the initial weights, cut off at two of it. Source: the code of DINO, `DINOHead`."""
+"""Standard deviation of the perceptron's initial weights. Source: the code of DINO, `DINOHead`."""
 
 
 class PrototypeHead(nn.Module):
@@ -30,7 +30,7 @@ class PrototypeHead(nn.Module):
         in_dim: Width D of the features; the engine gives it.
         hidden_dim: Width of the hidden layers. Appendix C: 2048.
         bottleneck_dim: Width before the prototypes. Appendix C: 256.
-        out_dim: Prototypes, P. Table 9 of appendix C: 65536.
+        out_dim: Prototypes, P. Appendix C, "Output dimension": 65536.
         num_layers: Linear layers before the prototypes. Appendix C: 3.
         norm: Of the hidden layers: `none` with a ViT, `batch` normalisation with a convolutional network.
         unit_prototypes: Keep the prototypes at length 1; otherwise their lengths train.
@@ -64,9 +64,9 @@ class PrototypeHead(nn.Module):
         self.lengths = None if unit_prototypes else nn.Parameter(torch.ones(out_dim))
         for layer in layers:
             if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=_INITIAL_STD)
+                nn.init.normal_(layer.weight, std=_INITIAL_STD)
                 nn.init.zeros_(layer.bias)
-        nn.init.trunc_normal_(self.prototypes, std=_INITIAL_STD)
+        nn.init.kaiming_uniform_(self.prototypes, a=5**0.5)  # that of nn.Linear, which the code leaves them with
 
     def forward(self, features: Tensor) -> Tensor:
         """Return logits, [N, P], of features h, [N, D]: cosines with the prototypes, times their lengths."""

@@ -30,24 +30,23 @@ class SelfDistillation(nn.Module):
 
     The teacher is what is exported and evaluated.
 
-    Source: Caron et al. 2021 (DINO, arXiv:2104.14294), section 3.1, algorithm 1; multi-crop there; equation 4 for the
-    centre; momentum, temperatures and the frozen last layer: "Implementation details" and appendix C, and the
-    authors' code.
+    Source: Caron et al. 2021 (DINO, arXiv:2104.14294), section 3.1, algorithm 1; multi-crop and momentum there;
+    equation 4 for the centre; temperatures: section 3.2 and appendix D; the frozen last layer: the authors' code.
 
     Args:
         backbone: The student's; the engine gives it. The teacher begins as a copy.
         head: The student's, `dino.prototype_head`; the engine gives it.
         num_global_views: Large crops, the first ones of the views; the teacher sees these only.
         student_temperature: Divides the student's logits.
-        teacher_temperature: Divides the teacher's, after the warm-up. Implementation details: 0.07; the code's
+        teacher_temperature: Divides the teacher's, after the warm-up. Section 3.2: 0.07; the code's
             default, which it calls safer, is 0.04.
         initial_teacher_temperature: What it is at the start of its warm-up.
-        teacher_warmup_epochs: Length of that, a straight line.
+        teacher_warmup_epochs: Length of that: a straight line, which the last of these epochs is the end of.
         momentum: The teacher's at the start; it rises to 1 along half a cosine.
         centre_momentum: Share of the centre's own past.
         centring: Whether there is a centre at all. False collapses, as figure 7 of the paper shows.
         frozen_epochs: Epochs in which the prototypes do not train. The code: 1.
-        clip_gradient: Largest norm of each parameter's gradient; 0 clips none. The code: 3 for ViTs, 0 for ResNets.
+        clip_gradient: Largest norm of each parameter's gradient; 0 clips none. The code: 3.
 
     Attributes:
         backbone: The teacher's.
@@ -110,14 +109,18 @@ class SelfDistillation(nn.Module):
         return {"student": embed_views(self.student["backbone"], batch.views), "teacher": taught}
 
     def loss(self, embeddings: dict[str, Sequence[Tensor]], batch: Batch) -> LossOutput:
-        """Return the loss and the entropy of what the teacher says, nats: 0 and log P are the two ways to collapse."""
+        """Return the loss of the rank's batch.
+
+        Returns:
+            The loss; and, in steps that are measured, `teacher_entropy`, the entropy of what the teacher says, nats: 0
+            and log P are the two ways to collapse.
+        """
         said = _logits(self.student["head"], embeddings["student"])
         with torch.no_grad():
             taught = _logits(self.head, embeddings["teacher"])
             self._mean_logits = sum_over_ranks(torch.stack(taught).mean(dim=(0, 1))) / world_size()
             temperature = self.teacher_temperature(batch.progress)
             targets = [softmax((logits - self.centre) / temperature, dim=-1) for logits in taught]
-            entropy = -(torch.stack(targets) * torch.stack(targets).clamp(min=1e-12).log()).sum(dim=-1).mean()
         guesses = [log_softmax(logits / self._student_temperature, dim=-1) for logits in said]
         pairs = [
             -(target * guess).sum(dim=-1).mean()
@@ -125,7 +128,8 @@ class SelfDistillation(nn.Module):
             for other, guess in enumerate(guesses)
             if place != other
         ]
-        return LossOutput(torch.stack(pairs).mean(), {"teacher_entropy": entropy})
+        metrics = {"teacher_entropy": _entropy(torch.stack(targets))} if batch.progress.measured else {}
+        return LossOutput(torch.stack(pairs).mean(), metrics)
 
     def after_backward(self, progress: Progress) -> None:
         """Clip the gradient of each parameter, and keep the prototypes as they are in the first epochs."""
@@ -134,7 +138,10 @@ class SelfDistillation(nn.Module):
             norms = torch.stack(torch._foreach_norm(gradients))
             torch._foreach_mul_(gradients, list((self._clip_gradient / (norms + 1e-6)).clamp(max=1.0)))
         if progress.epoch < self._frozen_epochs:
-            self.student["head"].prototypes.grad = None
+            head = self.student["head"]
+            head.prototypes.grad = None
+            if head.lengths is not None:
+                head.lengths.grad = None
 
     @torch.no_grad()
     def after_step(self, progress: Progress) -> None:
@@ -147,12 +154,17 @@ class SelfDistillation(nn.Module):
     def teacher_temperature(self, progress: Progress) -> float:
         """Return what divides the teacher's logits in a step: a straight line, then level."""
         first, last, epochs = self._temperatures
-        done = 1.0 if epochs == 0 else min(progress.epoch / epochs, 1.0)  # by epochs, as the code has it
+        # By whole epochs, and the last of them at the end, as the code has it.
+        done = 1.0 if progress.epoch >= epochs else min(progress.epoch / max(epochs - 1, 1), 1.0)
         return first + (last - first) * done
 
     def teacher_momentum(self, progress: Progress) -> float:
         """Return the teacher's momentum in a step: from its base value to 1 along half a cosine."""
         return rising_momentum(self._momentum, 1.0, progress.fraction)
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    return -(shares * shares.clamp(min=1e-12).log()).sum(dim=-1).mean()
 
 
 def _logits(head: Any, features: Sequence[Tensor]) -> list[Tensor]:
