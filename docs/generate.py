@@ -103,8 +103,8 @@ _KIND_HEADINGS: Final = {
 # The front page, in the order in which a reader meets it.
 _API: Final[dict[str, tuple[str, ...]]] = {
     "Pretraining and evaluating": (
-        "pretrain", "evaluate", "Result", "load_backbone", "FrozenModel", "embed_folder", "run", "RunInfo",
-        "PretrainState",
+        "pretrain", "evaluate", "Result", "save_backbone", "load_backbone", "FrozenModel", "embed_folder", "run",
+        "RunInfo", "PretrainState",
     ),
     "Recipes and plugins": ("load_recipe", "Recipe", "Registry", "Register", "hookimpl", "load_on_use"),
     "Components": (

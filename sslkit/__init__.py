@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from sslkit.engine.run_info import RunInfo as RunInfo
     from sslkit.engine.state import PretrainState as PretrainState
     from sslkit.engine.weights import load_backbone as load_backbone
+    from sslkit.engine.weights import save_backbone as save_backbone
     from sslkit.engine.work import Nominal as Nominal
     from sslkit.engine.work import Work as Work
     from sslkit.errors import AbsentError as AbsentError
@@ -207,7 +208,7 @@ _HOMES = {
     "sslkit.engine.run": ("run",),
     "sslkit.engine.run_info": ("RunInfo",),
     "sslkit.engine.state": ("PretrainState",),
-    "sslkit.engine.weights": ("load_backbone",),
+    "sslkit.engine.weights": ("load_backbone", "save_backbone"),
     "sslkit.engine.work": ("Nominal", "Work"),
     "sslkit.errors": (
         "AbsentError",

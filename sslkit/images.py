@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from io import BytesIO
@@ -176,14 +176,19 @@ def read_sample(dataset: _Readable, index: int, *, on_bad_image: Literal["raise"
     position = index
     for attempt in range(_REPLACEMENT_TRIES + 1):
         try:
-            image, label = dataset[position]
+            item = dataset[position]
         except BadImageError as error:
             if on_bad_image == "raise":
                 raise
             bad.append(error)
             position = _replacement(key, attempt) % len(dataset)
         else:
-            return Sample(image, label, position, tuple(bad))
+            if not isinstance(item, Sequence) or len(item) != 2:
+                raise DataError(
+                    f"item {position} of the data set is of type {type(item).__name__}; it should be a pair (image, "
+                    "label), with label -1 for none"
+                )
+            return Sample(item[0], item[1], position, tuple(bad))
     failure = NoReplacementError(f"{bad[0]}; nor can {_REPLACEMENT_TRIES} others be read that were tried in its place")
     failure.bad = tuple(bad)
     raise failure

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import sslkit
-from sslkit.engine.checkpoint import file_sha256
+from sslkit.engine.checkpoint import MODEL, file_sha256
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Normalisation
 from sslkit.engine.state_dicts import read_tensors
@@ -132,15 +132,23 @@ def rebuilt_backbone(weights: Path) -> nn.Module:
 
 
 def weights_path(path: Path) -> Path:
-    """Return the weights file of a run's folder, or the file itself.
+    """Return the weights file of a run's folder or of a checkpoint's, or the file itself.
 
     Raises:
         RunError: There is none.
     """
     weights = path / WEIGHTS if path.is_dir() else path
-    if not weights.is_file():
-        raise RunError(f"{weights}: there are no such weights; name a finished run's folder or a weights file")
-    return weights
+    if weights.is_file():
+        return weights
+    for folder in (path, *sorted((path / "checkpoints").glob("step-*"), reverse=True)):
+        if (folder / MODEL).is_file():
+            if folder == path:
+                return folder / MODEL
+            raise RunError(
+                f"{weights}: there are no such weights, for the run is not finished; go on with it, or take those of "
+                f"{folder}, saying which backbone they belong to"
+            )
+    raise RunError(f"{weights}: there are no such weights; name a finished run's folder or a weights file")
 
 
 def says_which(card: Mapping[str, Any]) -> bool:

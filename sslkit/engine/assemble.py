@@ -6,9 +6,10 @@ by `pretrain` from Python.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from sslkit.engine.fit import require_fit, require_shares, require_views
 from sslkit.engine.frozen import FrozenModel
 from sslkit.engine.interfaces import Data, Dataset, Normalisation, OptimizerFactory, Schedule
 from sslkit.engine.order import Order
-from sslkit.engine.precision import warn_if_slow
+from sslkit.engine.precision import PRECISIONS, warn_if_slow
 from sslkit.engine.prepared_views import complete_views
 from sslkit.engine.step import BaseRates, Stepper
 from sslkit.errors import PluginError, RunError
@@ -70,8 +71,12 @@ class Pretraining:
 
     def frozen(self) -> FrozenModel:
         """Return the weights as they are now, ready for evaluation; they are frozen by it."""
+        return self.freeze(*self.kept())
+
+    def kept(self) -> tuple[nn.Module, nn.Module | None]:
+        """Return the backbone, and the head if there is one."""
         head = getattr(self.method, "head", None)
-        return self.freeze(self.method.backbone, head if isinstance(head, nn.Module) else None)
+        return self.method.backbone, head if isinstance(head, nn.Module) else None
 
     def freeze(self, backbone: nn.Module, head: nn.Module | None = None) -> FrozenModel:
         """Return a backbone, such as the one before training, to be measured as this one is."""
@@ -117,10 +122,17 @@ def assemble(
         RunError: Too few images, an image size the backbone does not take, a batch that cannot be divided, or an
             unknown scaling.
     """
-    if learning_rate_scaling not in SCALINGS:
-        raise RunError(f"learning_rate_scaling = {learning_rate_scaling!r}: should be one of {', '.join(SCALINGS)}")
     if (epochs is None) == (steps is None):
         raise RunError("say how long to train, either epochs or steps")
+    for name, number in (
+        ("epochs", epochs), ("steps", steps), ("batch_size", batch_size), ("micro_batch_size", micro_batch_size),
+        ("checkpoint_every_steps", checkpoint_every_steps), ("checkpoint_every_epochs", checkpoint_every_epochs),
+    ):  # fmt: skip
+        _require_whole(name, number)
+    _require_known("precision", precision, PRECISIONS)
+    _require_known("learning_rate_scaling", learning_rate_scaling, SCALINGS)
+    for name in schedules or {}:
+        _require_known("schedules", name, ("learning_rate", "weight_decay"))
     require_method(method)
     require_shares(method, batch_size, micro_batch_size)
     at_once = micro_batch_size or batch_size
@@ -140,6 +152,8 @@ def assemble(
         across_ranks(method, but=objective if sees_all else None)  # it is given the rows of all ranks
     peak = learning_rate * SCALINGS[learning_rate_scaling](batch_size)
     groups = parameter_groups(method, peak, weight_decay)
+    if not groups:
+        raise RunError(f"{type(method).__name__} has nothing to train: no parameter of it has requires_grad = True")
     stepper = Stepper(
         method=method,
         views=complete,
@@ -180,6 +194,17 @@ def assemble(
         callbacks=list(callbacks),
         bad_images=bad_images,
     )
+
+
+def _require_whole(name: str, number: int | None) -> None:
+    """Refuse what the reader of recipes refuses, in a call from Python: None, or a whole number from 1."""
+    if number is not None and (not isinstance(number, Integral) or number < 1):
+        raise RunError(f"{name} = {number!r}: should be a whole number from 1")
+
+
+def _require_known(name: str, word: str, known: Collection[str]) -> None:
+    if word not in known:
+        raise RunError(f"{name} = {word!r}: should be one of {', '.join(known)}{did_you_mean(word, known)}")
 
 
 def parameter_groups(method: nn.Module, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,6 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
 from sslkit.engine.chunks import CHUNK, Chunk, Chunks, require_one_shape
@@ -79,8 +80,12 @@ class Source:
         """Return the source of a data component's pretraining images, or of any dataset.
 
         Raises:
-            DataError: There is no image.
+            DataError: There is no image, or this is no data set.
         """
+        if isinstance(data, str | Path):
+            raise DataError(f"{data} is the name of a folder; open it: sslkit.ImageFolder({str(data)!r})")
+        if isinstance(data, DataLoader):
+            raise DataError("a DataLoader has batches already; give its dataset: loader.dataset")
         # torchvision's datasets have a `split` too: a word.
         dataset: Dataset = data.split("pretrain") if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,assignment]
         if len(dataset) == 0:

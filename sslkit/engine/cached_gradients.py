@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
 from sslkit.engine.batch_norm import RunningStatistics
-from sslkit.engine.contract import loss_of
+from sslkit.engine.contract import described, loss_of
 from sslkit.engine.distributed import world_size
 from sslkit.engine.interfaces import Batch, LossOutput
 from sslkit.errors import PluginError
@@ -109,10 +109,20 @@ class CachedGradients:
                 seed(number)
                 with torch.set_grad_enabled(self._have_gradient is None), self._precise():
                     tensors, spec = tree_flatten(self._plain(batch))
+                self._require_rows(tensors, len(batch))
                 if self._have_gradient is None:  # the very first one is embedded with a graph, to see
                     self._have_gradient = [tensor.requires_grad for tensor in tensors]
                 found.append([tensor.detach() for tensor in tensors])
         return found, spec
+
+    def _require_rows(self, tensors: Sequence[Any], size: int) -> None:
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor) or tensor.ndim == 0 or len(tensor) != size:
+                raise PluginError(
+                    f"{type(self._method).__name__}.embed should return tensors with a row for each of the {size} "
+                    f"images of a micro-batch, [{size}, ...], but one is {described(tensor)}; return one for each "
+                    "view: embeddings.chunk(len(batch.views))"
+                )
 
     def _send_back(self, embeddings: Sequence[Tensor], gradients: Sequence[Tensor | None], *, is_last: bool) -> None:
         pairs = [

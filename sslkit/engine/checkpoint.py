@@ -33,6 +33,9 @@ FORMAT: Final = 2
 KEEP: Final = 2
 """How many checkpoints stay: the newest, and the one to fall back to."""
 
+MODEL: Final = "model.safetensors"
+"""The weights of a checkpoint: the method's whole state, names beginning with a slash."""
+
 _PARTS: Final = ("model", "optimizer", "callbacks")
 _MANIFEST: Final = "MANIFEST.json"
 

@@ -20,10 +20,12 @@ from sslkit.engine.bad_images import BadImage
 from sslkit.engine.interfaces import Dataset, Views
 from sslkit.engine.loader import Noted, at, between
 from sslkit.engine.order import Indices
+from sslkit.engine.prepared_views import PreparedViews, as_uint8
 from sslkit.engine.randomness import Keys
 from sslkit.errors import DataError, SslkitError
 from sslkit.images import BadImageError, Sample, has_damaged_metadata, read_sample
 from sslkit.registry.load import load_file, loaded_files
+from sslkit.text import one_line
 
 CHUNK: Final = 64
 """Images that a worker prepares at once."""
@@ -105,13 +107,23 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
 
     def _prepared(self, sample: Sample, draws: npt.NDArray[np.float32]) -> tuple[Tensor, ...]:
         at(sample.index)
-        return self._views.prepare(sample.image, draws)
+        image = sample.image
+        if isinstance(image, Tensor) and not isinstance(self._views, PreparedViews):  # whose transforms take any
+            image = as_uint8(image)
+        return self._views.prepare(image, draws)
 
 
 def as_labels(labels: npt.ArrayLike) -> Tensor:
     """Return the labels of images, whatever integers a dataset has: int64 [n], or int8 [n, classes]."""
-    tensor = torch.as_tensor(np.asarray(labels))
+    numbers = np.asarray(labels)
+    if numbers.dtype.kind not in "biu":
+        raise DataError(f"labels should be whole numbers, -1 for none, but one is {one_line(_no_number(labels), 40)!r}")
+    tensor = torch.as_tensor(numbers)
     return tensor.long() if tensor.ndim == 1 else tensor.to(torch.int8)
+
+
+def _no_number(labels: Any) -> Any:
+    return next((label for label in labels if np.asarray(label).dtype.kind not in "biu"), labels)
 
 
 def require_one_shape(shapes: Iterable[Sequence[int]]) -> None:
@@ -124,10 +136,16 @@ def require_one_shape(shapes: Iterable[Sequence[int]]) -> None:
         DataError: They differ.
     """
     different = sorted({tuple(shape[1:]) for shape in shapes})
+    channels = sorted({shape[0] for shape in different})
+    if len(channels) > 1:
+        raise DataError(
+            f"images of {channels[0]} and of {channels[-1]} channels cannot share a batch: give them the same, as "
+            'sslkit.open_image does, or image.convert("RGB")'
+        )
     if len(different) > 1:
         sizes = " and ".join(f"{width} x {height}" for _, height, width in different[:2])
         raise DataError(
-            f"images of different sizes or channels cannot share a batch ({sizes} pixels): crop them in the worker "
+            f"images of different sizes cannot share a batch ({sizes} pixels): crop them in the worker "
             '(crop_on = "worker") or give them one size'
         )
 

@@ -69,22 +69,23 @@ def loss_of(method: Any, returned: Any) -> LossOutput:
     if not isinstance(loss, Tensor) or loss.ndim:
         raise PluginError(
             f"the loss of {name} should be a tensor of no dimension, or that and a table of metrics, but is "
-            f"{_described(returned)}; take the mean over the images"
+            f"{described(returned)}; take the mean over the images"
         )
     if not isinstance(metrics, dict):
-        raise PluginError(f"the metrics of {name} should be a table of tensors, but are {_described(metrics)}")
+        raise PluginError(f"the metrics of {name} should be a table of tensors, but are {described(metrics)}")
     for key, value in metrics.items():
         if key in OWN_COLUMNS:
             raise PluginError(f"the metric {key!r} of {name} is a column of the engine's own; give it another name")
         if not isinstance(value, Tensor) or value.numel() != 1:
             raise PluginError(
-                f"the metric {key!r} of {name} should be a tensor of no dimension, but is {_described(value)}; "
+                f"the metric {key!r} of {name} should be a tensor of no dimension, but is {described(value)}; "
                 "write torch.tensor(number, device=...), or take the mean"
             )
     return LossOutput(loss, metrics)
 
 
-def _described(value: Any) -> str:
+def described(value: Any) -> str:
+    """Return what a value is, in words for messages: a tensor's shape and type, or a type's name."""
     if isinstance(value, Tensor):
         return f"a tensor {list(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
     return f"a {type(value).__name__}"

@@ -142,7 +142,15 @@ def evaluate(
 
     Returns:
         One result per evaluation, kind of features and seed.
+
+    Raises:
+        SslkitError: The data cannot be measured on.
     """
+    if not callable(getattr(data, "split", None)):
+        raise RunError(
+            f"{type(data).__name__} has no splits; evaluations want num_classes, class_names and split(name), which "
+            'returns the data set called "train" or "test"'
+        )
     named = evaluations if isinstance(evaluations, Mapping) else _named(evaluations)
     chosen = subjects(model, data, features, baselines, untrained)
     label = str(getattr(data, "name", type(data).__name__))

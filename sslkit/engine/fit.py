@@ -49,7 +49,10 @@ def require_fit(backbone: nn.Module, shapes: Sequence[Shape], normalisation: Nor
     """
     feature_dim = getattr(backbone, "feature_dim", None)
     if not isinstance(feature_dim, int):
-        raise PluginError(f"backbone {type(backbone).__name__} has no integer feature_dim")
+        raise PluginError(
+            f"backbone {type(backbone).__name__} has no integer feature_dim; set it to the width of what it returns: "
+            "backbone.feature_dim = 512"
+        )
     channels = shapes[0][0]
     if normalisation is not None and len(normalisation.mean) not in (1, channels):
         raise RunError(f"normalize has {len(normalisation.mean)} channels, the views have {channels}")

@@ -69,14 +69,14 @@ class FrozenModel(nn.Module):
         bad_images: BadImages | None = None,
     ) -> None:
         super().__init__()
-        self.device = torch.device(device)
+        device = torch.device(device)
         # In the format it is trained in: other formats round the last bit otherwise.
-        self.backbone = backbone.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.head = None if head is None else head.to(self.device)
+        self.backbone = backbone.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.head = None if head is None else head.to(device)
         self.normalisation = normalisation
         self.input_size = input_size
         self.seed = seed
-        self.workers = default_workers(self.device) if workers is None else workers
+        self.workers = default_workers(device) if workers is None else workers
         self.bad_images = bad_images or BadImages()
         self.measure = "h"
         self.central_share = CENTRAL_SHARE
@@ -85,11 +85,17 @@ class FrozenModel(nn.Module):
         self.notes: MutableMapping[str, float] = {}
         self.checkpoints: Path | None = None
         self._wanted: dict[tuple[int, float], set[str]] = {}  # by data and crop
-        self._normalise = None if normalisation is None else normalisation.on(self.device)
+        self._normalise = None if normalisation is None else normalisation.on(device)
         # Kept with the data itself, so that another object can never take over its place.
         self._cache: dict[tuple[int, str, float], tuple[Data, Tensor, dict[str, Tensor]]] = {}
+        self._built_on = device
         self.requires_grad_(False)
         self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
+        return next((parameter.device for parameter in self.backbone.parameters()), self._built_on)
 
     def settings(self) -> dict[str, Any]:
         """Return everything but the modules, for another backbone to be measured in the same way."""

@@ -154,7 +154,7 @@ def _crop(view: Tensor) -> Crop:
 
 
 def _levels(image: Tensor) -> Tensor:
-    return image if image.dtype == torch.uint8 else as_uint8(image.detach().float().nan_to_num())
+    return image if image.dtype == torch.uint8 else as_uint8(image.detach().float().nan_to_num().clamp(0, 1))
 
 
 def _overlaps(first: list[Crop], second: list[Crop]) -> npt.NDArray[np.float64]:

@@ -213,8 +213,9 @@ class Data(Protocol):
 class Method(Protocol):
     """A module that turns a batch into a loss: either `forward(batch)`, or `embed` and `loss`.
 
-    `embed(batch)` is per sample, replayable and changes nothing but BatchNorm statistics; `loss(embeddings,
-    batch)` runs once a step on the rank's whole batch. Optional: `after_backward(progress)`,
+    `embed(batch)` is per sample, replayable and changes nothing but BatchNorm statistics; it returns tensors [B, ...],
+    such as a list of one [B, D] for each view. `loss(embeddings, batch)` runs once a step on the rank's whole batch.
+    Optional: `after_backward(progress)`,
     `after_step(progress)`; `min_views`, how many views of an image it compares at least; as on any module,
     `constant_learning_rate() -> names` of parameters whose learning rate no schedule changes.
     """
@@ -241,11 +242,24 @@ class Normalisation:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def on(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """Return the function images [N, C, h, w] -> (images - mean) / std, its constants already on `device`."""
-        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1)
-        return lambda images: (images - mean) / std
+    def on(self, device: torch.device) -> nn.Module:
+        """Return the module images [N, C, h, w] -> (images - mean) / std, its constants already on `device`."""
+        return _Normalise(self.mean, self.std).to(device)
+
+
+class _Normalise(nn.Module):
+    """Its constants move with whatever it is a part of, and are in no state dictionary."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
 
 
 @dataclass
@@ -285,7 +299,6 @@ class Pretrained(Protocol):
         normalisation: What the engine applies before the backbone, or None.
         input_size: Side of the square images that the backbone is fed, pixels.
         central_share: Of the shorter side of an image, what is kept when it is fitted to that.
-        device: Where it lives.
         seed: The run's seed, for whatever the evaluation draws.
         workers: Loader processes for image files.
         source: The folder that the weights come from: a run's, or that of their file; None if they were made here.
@@ -300,13 +313,16 @@ class Pretrained(Protocol):
     normalisation: Normalisation | None
     input_size: int
     central_share: float
-    device: torch.device
     seed: int
     workers: int
     source: Path | None
     is_trained: bool
     notes: MutableMapping[str, float]
     checkpoints: Path | None
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is."""
 
     def embed(self, images: Tensor) -> Tensor:
         """Return the measured layer's features [N, D] of images [N, C, h, w] in [0, 1], on the device, no gradient."""

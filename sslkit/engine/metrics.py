@@ -43,10 +43,11 @@ class MetricRing:
 
         Args:
             known: Numbers that the host has already.
-            scalars: 0-dimensional tensors on the device.
+            scalars: 0-dimensional tensors on the device; a callback may have added numbers.
         """
         names = list(scalars)
-        stacked = torch.stack([value.detach().to(torch.float32).reshape(()) for value in scalars.values()])
+        values = [torch.as_tensor(value, dtype=torch.float32, device=self._device) for value in scalars.values()]
+        stacked = torch.stack([value.detach().reshape(()) for value in values])
         ready = None
         if self._device.type == "cuda":
             host = torch.empty(len(names), dtype=torch.float32, pin_memory=True)

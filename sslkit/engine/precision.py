@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 import torch
+
+PRECISIONS: Final = ("float32", "bf16")
 
 logger = logging.getLogger("sslkit")
 

@@ -6,6 +6,7 @@ Enters: a `Pretraining`. Leaves: trained weights, checkpoints, and hook calls fr
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,12 +58,12 @@ def train(
         Stopped: A signal asked for it; a checkpoint was saved.
         NonFiniteError: The loss, a gradient or a weight is not finite; no checkpoint holds it.
     """
-    state = PretrainState(pretraining)
+    state, stepper = PretrainState(pretraining), pretraining.stepper
     stops, watch = stops or Stops.current(), watch or Watch()
     if checkpoints is not None:
         restore(state, checkpoints, identity or {})
     try:
-        with watch:
+        with watch, torch.random.fork_rng([stepper.device] if stepper.device.type == "cuda" else []):
             _steps(state, hooks, checkpoints, identity or {}, plugins or {}, stops, watch)
     except NonFiniteError as error:
         kept = "" if checkpoints is None or str(checkpoints) in str(error) else f"; {last_good(checkpoints)}"
@@ -167,7 +168,7 @@ def pretrain(
     device: torch.device | str = "cpu",
     workers: int | None = None,
     callbacks: Sequence[Any] = (),
-    checkpoints: Path | None = None,
+    checkpoints: str | Path | None = None,
     checkpoint_every_steps: int | None = None,
     checkpoint_every_epochs: int = 1,
 ) -> FrozenModel:
@@ -196,12 +197,16 @@ def pretrain(
         device: Where to train.
         workers: Loader processes; None chooses.
         callbacks: Objects with `@hookimpl` methods.
-        checkpoints: Folder to save to and to continue from.
+        checkpoints: Folder to save to, and to continue from if the data and settings are those of before; more epochs
+            or steps train on.
         checkpoint_every_steps: Save after this many steps.
         checkpoint_every_epochs: Save after this many epochs.
 
     Returns:
-        The backbone, with its head, frozen.
+        A copy of the backbone, with its head, frozen. The method itself can be trained on.
+
+    Raises:
+        SslkitError: A setting, the data or a component is not right, or the checkpoints are of another pretraining.
     """
     world = World.of_environment()
     chosen = choose_device(str(device), world)
@@ -231,10 +236,20 @@ def pretrain(
             checkpoint_every_epochs=checkpoint_every_epochs,
         )
         is_first = rank() == 0
-        if checkpoints is not None and is_first:
-            pretraining.bad_images.keep_in(checkpoints)
+        folder = None if checkpoints is None else Path(checkpoints)
+        if folder is not None and is_first:
+            pretraining.bad_images.keep_in(folder)
         hooks = callback_manager(pretraining.callbacks if is_first else [])
-        train(
-            pretraining, hooks, checkpoints=checkpoints, identity={"data": fingerprint_of(pretraining.source.dataset)}
-        )
-        return pretraining.frozen()
+        identity = {
+            "data": fingerprint_of(pretraining.source.dataset),
+            "optimizer": type(pretraining.stepper.optimizer).__name__,
+            "batch_size": batch_size,
+            "learning_rate": pretraining.learning_rate,
+            "weight_decay": weight_decay,
+            "schedules": sorted(schedules or {}),
+            "precision": precision,
+            "micro_batch_size": micro_batch_size,
+            "seed": seed,
+        }
+        train(pretraining, hooks, checkpoints=folder, identity=identity)
+        return pretraining.freeze(*copy.deepcopy(pretraining.kept()))

@@ -131,11 +131,22 @@ def write_view_sample(folder: Path, pretraining: Pretraining) -> None:
     write_arrays(folder / "views.npz", {"views": pixels.numpy()})
 
 
-def read_results(folder: Path, identity: Mapping[str, Any]) -> list[Result]:
-    """Return the results that are there already and depend on the same things; none if anything is damaged."""
+def stored_results(run: Path) -> list[Result]:
+    """Return all results in a finished run's folder, in the order of its recipe."""
+    folders = sorted((run / "evaluate").glob("*-*"), key=lambda folder: int(folder.name.partition("-")[0]))
+    return [result for folder in folders for result in read_results(folder)]
+
+
+def read_results(folder: Path, identity: Mapping[str, Any] | None = None) -> list[Result]:
+    """Return the results of one evaluation that are there already; none if anything is damaged.
+
+    Args:
+        folder: The evaluation's own.
+        identity: What they have to depend on; None takes them as they are.
+    """
     try:
         known = read_json(folder / _METRICS)
-        if known is None or known.get("identity") != identity:
+        if known is None or identity not in (None, known.get("identity")):
             return []
         with (folder / _PREDICTIONS).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             stored = {name: arrays[name] for name in arrays.files}

@@ -31,7 +31,7 @@ from sslkit.engine.log import collecting
 from sslkit.engine.opening import find_run, open_folder, require_same_weights, write_recipe
 from sslkit.engine.outline import outline
 from sslkit.engine.pretrain import train
-from sslkit.engine.results import write_view_sample
+from sslkit.engine.results import stored_results, write_view_sample
 from sslkit.engine.run_info import RunInfo, write_status
 from sslkit.engine.score import score
 from sslkit.engine.stops import Stopped, Stops
@@ -102,7 +102,6 @@ def run(
         torch.cuda.set_device(chosen)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS asks for it
-        torch.use_deterministic_algorithms(True)
     meeting = None if rendezvous is None else Path(rendezvous)
     with (
         Stops() as stops,
@@ -116,10 +115,13 @@ def run(
         ),
         contextlib.ExitStack() as held,
     ):
+        if deterministic:
+            held.callback(torch.use_deterministic_algorithms, torch.are_deterministic_algorithms_enabled())
+            torch.use_deterministic_algorithms(True)
         found = on_first(lambda: find_run(recipe, into, held, may_lack_data=skip_absent))
         if into is not None and found == "complete":
             on_first(lambda: require_same_weights(recipe, into))
-            return RunInfo(recipe.name, into, recipe, chosen, [], complete=True)
+            return RunInfo(recipe.name, into, recipe, chosen, [], stored_results(into), complete=True)
         root = None if data_root is None else Path(data_root)
         built = build(recipe, data_root=root, device=chosen, workers=workers, skip_absent=skip_absent)
         if compile_views:

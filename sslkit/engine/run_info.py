@@ -31,7 +31,7 @@ class RunInfo:
         plan: (label, value) rows that say what will happen.
         results: Of the evaluations so far.
         warnings: What was to be said before the run began.
-        model: The frozen weights, once pretraining is over.
+        model: The frozen weights, once pretraining is over; None if the run was complete: `load_backbone(folder)`.
         complete: The run had already been finished.
         compiled_views: The views were told to compile themselves.
     """

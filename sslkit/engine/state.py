@@ -168,10 +168,11 @@ def _require_same(before: Mapping[str, Any], identity: Mapping[str, Any], folder
             "another folder"
         )
     if changed:
-        raise RunError(
-            f"{folder}: the {' and '.join(changed)} with which this run began differ from now; start a new run in "
-            "another folder"
-        )
+        began = [
+            f"another {key}" if isinstance(identity[key], Mapping) else f"{key} {before.get(key)}, not {identity[key]}"
+            for key in changed
+        ]
+        raise RunError(f"{folder}: this run began with {' and '.join(began)}; start a new run in another folder")
 
 
 def _stateful(callbacks: Iterable[Any]) -> dict[str, Any]:

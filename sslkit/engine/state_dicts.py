@@ -23,8 +23,9 @@ from sslkit.text import one_line
 
 StateDict = Mapping[str, Tensor]
 
-# What wrappers put before a module's own names: DataParallel and DDP, torch.compile, and methods of many projects.
-_PREFIXES: Final = ("module.", "_orig_mod.", "backbone.", "encoder.", "model.")
+# What stands before a module's own names: in checkpoints of sslkit, by DataParallel and DDP, by torch.compile, and in
+# methods of many projects.
+_PREFIXES: Final = ("/", "module.", "_orig_mod.", "backbone.", "encoder.", "model.")
 
 # A buffer that no result depends on, and that converted weights often lack.
 _HARMLESS: Final = "num_batches_tracked"

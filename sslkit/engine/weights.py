@@ -19,6 +19,7 @@ from sslkit.engine.artifact import (
     read_artifact,
     read_card,
     rebuilt_backbone,
+    save_artifact,
     says_which,
     weights_path,
 )
@@ -97,6 +98,22 @@ def load_backbone(
     model = FrozenModel(backbone, normalisation=normalisation, input_size=input_size, device=device, workers=workers)
     model.source = source
     return model
+
+
+def save_backbone(model: FrozenModel, folder: str | Path) -> Path:
+    """Write what `pretrain` returned, for `load_backbone` to bring back: `backbone.safetensors` and a card beside it.
+
+    Args:
+        model: The weights, with their normalisation and input size.
+        folder: Where to write; made if it is not there.
+
+    Returns:
+        The path of `backbone.safetensors`. A backbone of `timm_backbone` loads from it alone; for any other,
+        `load_backbone` is given the same module again.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return save_artifact(folder, model, backbone=None)
 
 
 def load_into(backbone: nn.Module, weights: str | Path, *, partial: bool = False) -> None:

@@ -133,15 +133,24 @@ def callback_manager(callbacks: list[Any]) -> pluggy.PluginManager:
         callbacks: Objects with `@hookimpl` methods.
 
     Raises:
-        PluginError: A hook's name or argument does not exist.
+        PluginError: A hook's name or argument does not exist, or what is meant as a hook is not marked as one.
     """
     manager = pluggy.PluginManager("sslkit")
     manager.add_hookspecs(RunHooks)
     known = [name for name in vars(RunHooks) if name.startswith("sslkit_")]
     for callback in callbacks:
-        for name in dir(type(callback)):
+        if isinstance(callback, type):
+            raise PluginError(
+                f"the callback {callback.__name__} is a class; give an object of it: {callback.__name__}()"
+            )
+        kind = type(callback)
+        for name in dir(kind):
             if name.startswith("sslkit_") and name not in known:
-                raise PluginError(f"{type(callback).__name__}.{name} is no hook of a run{did_you_mean(name, known)}")
+                raise PluginError(f"{kind.__name__}.{name} is no hook of a run{did_you_mean(name, known)}")
+            if name in known and not hasattr(getattr(kind, name), "sslkit_impl"):
+                raise PluginError(f"{kind.__name__}.{name} is not marked as a hook; write @sslkit.hookimpl above it")
+    if len({id(callback) for callback in callbacks}) < len(callbacks):
+        raise PluginError("a callback is there twice; give each once")
     try:
         for callback in reversed(callbacks):  # pluggy calls the last registered first
             manager.register(callback)

@@ -9,8 +9,9 @@ import pytest
 import torch
 import toy_plugin
 from PIL import Image
+from torch.utils.data import DataLoader
 
-from sslkit import BadImageError, DataError, RunError, Shapes
+from sslkit import BadImageError, CropFlip, DataError, RunError, Shapes
 from sslkit.engine.batches import Batches, Source, _prefetch, sample_views
 from sslkit.engine.chunks import as_labels
 from sslkit.engine.order import Order
@@ -173,15 +174,93 @@ def test_a_generator_whose_number_of_sizes_depends_on_the_image_is_told_so():
     class Fickle:
         num_views = 2
 
-        def prepare(self, image):
-            return [image[:, :8, :8], image[:, :8, :8] if image[0, 0, 0] < 3 else image[:, :4, :4]]
+        def draw(self, keys):
+            return np.zeros((len(keys), 2, 1), np.float32)
+
+        def prepare(self, image, draws):
+            small = image[None, :, :4, :4]
+            return (small,) if image[0, 0, 0] < 3 else (small, image[None, :, :8, :8])
 
     images = [(torch.full((3, 16, 16), number, dtype=torch.uint8), -1) for number in range(8)]
     with pytest.raises(DataError, match="views of one image come in 1 sizes, of another in 2"):
-        sample_views(Source(images), PreparedViews(Fickle()), 0, range(8))
+        sample_views(Source(images), Fickle(), 0, range(8))
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int16, np.uint16, np.int32])
 def test_labels_of_any_integer_are_int64_and_several_to_an_image_int8(kind):
     assert as_labels([kind(3), kind(0)]).dtype == as_labels(np.array([3, 0], dtype=kind)).dtype == torch.int64
     assert as_labels([np.array([1, 0], dtype=kind)]).dtype == torch.int8
+
+
+def test_prepared_views_of_several_sizes_keep_their_order():
+    class Pyramid:
+        num_views = 4
+
+        def prepare(self, image):
+            return [image[:, :size, :size] + number for number, size in enumerate((8, 4, 8, 4))]
+
+    images = [(torch.full((3, 16, 16), 10 * number, dtype=torch.uint8), -1) for number in range(3)]
+    views = sample_views(Source(images), PreparedViews(Pyramid()), 0, range(3))
+    assert [view.shape[-1] for view in views] == [8, 4, 8, 4]
+    expected = [[10 * image + number for image in range(3)] for number in range(4)]
+    assert [(view[:, 0, 0, 0] * 255).round().int().tolist() for view in views] == expected
+
+
+@pytest.mark.parametrize("crop_on", ["worker", "device"])
+def test_images_as_floats_make_the_views_of_the_same_bytes(crop_on):
+    pixels = torch.randint(0, 256, (4, 3, 20, 20), dtype=torch.uint8)
+    views = CropFlip(image_size=8, crop_on=crop_on)
+    found = [
+        sample_views(Source([(image, -1) for image in images]), views, 0, range(4))
+        for images in (pixels, pixels.float() / 255)
+    ]
+    torch.testing.assert_close(*found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (torch.linspace(-2.1, 2.6, 768).view(3, 16, 16), r"float32 from -2.1 to 2.6; .*leave normalisation to"),
+        (torch.arange(768).view(3, 16, 16) % 256, "int64 from 0 to 255; give uint8"),
+        (torch.full((3, 16, 16), 255.0), "float32 from 255 to 255"),
+        (torch.full((3, 16, 16), float("nan")), "float32 from nan to nan"),
+    ],
+)
+def test_numbers_that_are_no_pixels_are_refused(image, said):
+    class Whole:
+        num_views = 2
+
+        def prepare(self, image):
+            return [image, image]
+
+    for views in (PreparedViews(Whole()), CropFlip(image_size=8)):
+        with pytest.raises(DataError, match=said):
+            sample_views(Source([(image, -1)] * 2), views, 0, range(2))
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (
+            [Image.new("RGB", (16, 16))] * 2,
+            "item 0 of the data set is of type Image; it should be a pair",
+        ),
+        ([(Image.new("RGB", (16, 16)), "cat")] * 2, "labels should be whole numbers, -1 for none, but one is 'cat'"),
+        ([(Image.new("RGB", (16, 16)), None)] * 2, "labels should be whole numbers, -1 for none, but one is 'None'"),
+        ([(Image.new("RGB", (16, 16)), 0.5)] * 2, "labels should be whole numbers, -1 for none, but one is '0.5'"),
+        (
+            [(Image.new(mode, (16, 16)), 0) for mode in ("L", "RGB")],
+            "images of 1 and of 3 channels cannot",
+        ),
+    ],
+)
+def test_items_of_a_data_set_that_are_no_images_with_labels_are_named(items, said):
+    with pytest.raises(DataError, match=said):
+        sample_views(Source(items), CropFlip(image_size=8), 0, range(2))
+
+
+def test_what_is_no_data_set_is_named():
+    with pytest.raises(DataError, match=r"/photos is the name of a folder; open it: sslkit.ImageFolder\('/photos'\)"):
+        Source.of("/photos", CropFlip(image_size=8))
+    with pytest.raises(DataError, match=r"a DataLoader has batches already; give its dataset: loader\.dataset"):
+        Source.of(DataLoader([1]), CropFlip(image_size=8))

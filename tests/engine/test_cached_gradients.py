@@ -313,3 +313,24 @@ def test_the_batch_of_the_loss_is_whole(toy):
             return super().loss(embeddings, batch)
 
     gradients_of(toy, Looking(), micro_batch_size=4)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (
+            lambda h: torch.cat(h),
+            r"\[4, \.\.\.\], but one is a tensor \[8, 8\] of float64; return one for",
+        ),
+        (lambda h: [*h, h[0].mean()], r"but one is a tensor \[\] of float64"),
+        (lambda h: [*h, None], "but one is a NoneType"),
+    ],
+)
+def test_embeddings_without_a_row_for_each_image_are_refused(toy, made, said):
+    class Stacked(JointEmbedding):
+        def embed(self, batch):
+            return made(super().embed(batch))
+
+    method = Stacked(Network(norm=False), None, lambda z: z[0].square().mean()).double()
+    with pytest.raises(PluginError, match=said):
+        gradients_of(toy, method, micro_batch_size=4)

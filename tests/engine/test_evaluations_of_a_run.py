@@ -247,6 +247,7 @@ def test_layers_of_the_head_are_asked_for_by_name_and_random_weights_have_none(a
     assert info.results[0].outcome.metrics == info.results[1].outcome.metrics  # the head is this one layer
     again = run(path, into=tmp_path / "run", overrides=[])
     assert again.complete
+    assert [result.row() for result in again.results] == [result.row() for result in info.results]
     stored = json.loads((tmp_path / "run" / "evaluate" / "0-local.counted" / "metrics.json").read_text())
     assert [row["features"] for row in stored["results"]] == ["head.layer", "z", "h"]
 

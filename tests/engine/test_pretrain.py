@@ -9,7 +9,7 @@ import torch
 import toy_plugin
 from torch import nn
 
-from sslkit import RunError, hookimpl, pretrain
+from sslkit import PluginError, RunError, constant, evaluate, hookimpl, knn, pretrain
 from sslkit.engine.assemble import assemble
 from sslkit.engine.pretrain import train
 from sslkit.engine.stops import Stopped, Stops
@@ -190,3 +190,105 @@ def test_hooks_that_do_not_exist_are_refused(toy):
 def test_an_unknown_scaling_is_refused(toy):
     with pytest.raises(RunError, match="should be one of none, linear, sqrt"):
         run(toy(), learning_rate_scaling="cubic")
+
+
+def pretrained(parts, **settings):
+    """Return the frozen copy after a pretraining from Python."""
+    return pretrain(parts.method, parts.data, parts.views, parts.optimizer, **(parts.settings | settings))
+
+
+def test_the_method_can_be_trained_on_and_what_was_returned_stays(toy):
+    parts = toy()
+    first = pretrained(parts, epochs=1)
+    kept = {name: value.clone() for name, value in first.state_dict().items()}
+    second = pretrained(parts, epochs=1)
+    assert same(first.state_dict(), kept)
+    assert not same(second.state_dict(), kept)
+    assert all(parameter.requires_grad for parameter in parts.method.parameters())
+    assert not any(parameter.requires_grad for parameter in second.parameters())
+
+
+def test_nothing_to_train_is_refused(toy):
+    parts = toy()
+    parts.method.requires_grad_(False)
+    with pytest.raises(RunError, match="JointEmbedding has nothing to train: no parameter of it has requires_grad"):
+        pretrained(parts)
+
+
+def test_the_random_generator_is_left_as_it_was(toy):
+    parts = toy(dropout=0.5)
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    pretrained(parts, epochs=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"learning_rate": 0.5}, r"began with learning_rate 0\.1, not 0\.5; start a new run"),
+        ({"seed": 7, "batch_size": 8}, "began with batch_size 16, not 8 and seed 0, not 7"),
+        ({"precision": "bf16"}, "began with precision float32, not bf16"),
+    ],
+)
+def test_checkpoints_of_other_settings_are_not_continued(toy, tmp_path, settings, said):
+    pretrained(toy(), checkpoints=str(tmp_path / "kept"), epochs=1)
+    with pytest.raises(RunError, match=said):
+        pretrained(toy(), checkpoints=tmp_path / "kept", epochs=1, **settings)
+    longer = pretrained(toy(), checkpoints=tmp_path / "kept", epochs=2)
+    assert same(longer.state_dict(), pretrained(toy(), epochs=2).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"precision": "fp32"}, r"precision = 'fp32': should be one of float32, bf16"),
+        ({"schedules": {"lr": constant()}}, "schedules = 'lr': should be one of learning_rate, weight_decay"),
+        ({"epochs": 0}, "epochs = 0: should be a whole number from 1"),
+        ({"epochs": 1.5}, r"epochs = 1\.5: should be a whole number from 1"),
+        ({"batch_size": 16.0}, r"batch_size = 16\.0: should be a whole number from 1"),
+        ({"checkpoint_every_epochs": 0}, "checkpoint_every_epochs = 0: should be a whole number from 1"),
+        ({"checkpoint_every_steps": -1}, "checkpoint_every_steps = -1: should be a whole number from 1"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(toy, settings, said):
+    with pytest.raises(RunError, match=said):
+        pretrained(toy(), **settings)
+
+
+class Marked:
+    @hookimpl
+    def sslkit_step_end(self, state):
+        pass
+
+
+class Unmarked:
+    def sslkit_step_end(self, state):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "said"),
+    [
+        ([Unmarked()], "Unmarked.sslkit_step_end is not marked as a hook; write @sslkit.hookimpl above it"),
+        ([Unmarked], r"the callback Unmarked is a class; give an object of it: Unmarked\(\)"),
+    ],
+)
+def test_callbacks_that_would_never_be_called_are_refused(toy, callbacks, said):
+    with pytest.raises(PluginError, match=said):
+        pretrained(toy(), callbacks=callbacks)
+
+
+def test_a_callback_twice_is_refused(toy):
+    watcher = Marked()
+    with pytest.raises(PluginError, match="a callback is there twice; give each once"):
+        pretrained(toy(), callbacks=[watcher, watcher])
+
+
+def test_a_data_set_without_splits_cannot_be_evaluated_on(toy):
+    model = pretrained(toy(), steps=1, epochs=None)
+    with pytest.raises(
+        RunError, match=r"list has no splits; evaluations want num_classes, class_names and split\(name\)"
+    ):
+        evaluate(model, [], [knn()])

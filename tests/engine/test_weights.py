@@ -2,11 +2,22 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 
 import pytest
 import torch
 
-from sslkit import FrozenModel, Normalisation, PluginError, RunError, SslkitError, load_backbone, timm_backbone
+from sslkit import (
+    FrozenModel,
+    Normalisation,
+    PluginError,
+    RunError,
+    SslkitError,
+    load_backbone,
+    pretrain,
+    save_backbone,
+    timm_backbone,
+)
 from sslkit.builtin.exporters.timm import export_timm
 from sslkit.engine.artifact import component_card, save_artifact
 from sslkit.engine.weights import load_into, normalisation_of_weights, untrained_like
@@ -144,3 +155,38 @@ def test_artifacts_can_be_read_by_others(model, tmp_path):
     path = save_artifact(tmp_path, model, backbone=None)
     (tmp_path / "any").touch()
     assert path.stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
+def test_what_pretrain_returns_can_be_kept(model, images, tmp_path):
+    path = save_backbone(model, tmp_path / "kept" / "here")
+    assert path == tmp_path / "kept" / "here" / "backbone.safetensors"
+    loaded = load_backbone(tmp_path / "kept" / "here")
+    assert torch.equal(loaded(images), model(images))
+    assert (loaded.normalisation, loaded.input_size) == (Normalisation(MEAN, STD), 32)
+
+
+def test_it_can_be_pickled_and_moved_as_any_module(model, images):
+    again = pickle.loads(pickle.dumps(model))
+    assert torch.equal(again(images), model(images))
+    moved = again.to("meta")
+    assert moved.device == torch.device("meta")
+    assert moved(images.to("meta")).shape == (3, model.backbone.feature_dim)
+    assert moved.embed(images).device == torch.device("meta")
+    assert not any("normalise" in name for name in again.state_dict())
+
+
+def test_weights_of_a_checkpoint(toy, tmp_path):
+    parts = toy()
+    made = pretrain(
+        parts.method, parts.data, parts.views, parts.optimizer, checkpoints=tmp_path / "checkpoints", **parts.settings
+    )
+    newest = sorted((tmp_path / "checkpoints").glob("step-*"))[-1]
+    for weights in (newest, newest / "model.safetensors"):
+        loaded = load_backbone(weights, backbone=toy().method.backbone, input_size=16)
+        assert all(
+            torch.equal(loaded.backbone.state_dict()[name], value) for name, value in made.backbone.state_dict().items()
+        )
+    with pytest.raises(
+        RunError, match=r"the run is not finished; go on with it, or take those of .*step-00000012, saying"
+    ):
+        load_backbone(tmp_path, backbone=parts.method.backbone)

@@ -16,7 +16,7 @@ ROOT = Path(sslkit.__file__).parents[1]
 
 # Where code is loaded by a name, and whose name it is.
 LOADING = {
-    ("sslkit/__init__.py", "import_module"): "the front page: a table of its own",
+    ("sslkit/lazy.py", "import_module"): "the front pages of packages: a table of their own",
     ("sslkit/cli/__init__.py", "import_module"): "commands: a tuple in that file",
     ("sslkit/registry/register.py", "import_module"): "targets that an installed plugin registered",
     ("sslkit/registry/discover.py", "load_module"): "modules that an installed package's entry point names",
@@ -32,10 +32,6 @@ LOADING = {
     ("sslkit/testing/listing.py", "import_module"): "its own checks: one file for each kind",
     ("plugins/trackers/src/sslkit_trackers/mlflow.py", "import_module"): "the service's library: a constant",
     ("plugins/trackers/src/sslkit_trackers/wandb.py", "import_module"): "the same",
-    **{
-        (f"plugins/{name}/src/sslkit_{name}/__init__.py", "import_module"): "the front page: a table of its own"
-        for name in ("byol", "dino", "mae", "moco", "simclr", "supcon", "swav", "trackers", "vicreg")
-    },
     ("plugins/simclr/src/sslkit_simclr/one_branch.py", "import_module"): "its own operations: constants",
     ("plugins/simclr/src/sslkit_simclr/two_crops.py", "import_module"): "its own operations: constants",
 }
