@@ -126,7 +126,8 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "did_you_mean", "one_line", "safe_text", "duration",
     ),
     "For authors of evaluations": (
-        "needs_labels", "labelled_features", "training_features", "checked_labels", "count_classes", "has_split",
+        "needs_labels", "labelled_features", "training_features", "checked_labels", "check_labels", "labels_of",
+        "count_classes", "has_split",
         "balanced_holdout", "classification_outcome", "MLPProbe", "mean_per_class", "voc_map",
         "rankme", "alpha_req", "lidar", "bootstrap_interval", "mean_and_deviation", "shown_value", "shown_interval",
     ),

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from sslkit.builtin.evaluations.fine_tune import fine_tune as fine_tune
     from sslkit.builtin.evaluations.knn import knn as knn
     from sslkit.builtin.evaluations.labelled import balanced_holdout as balanced_holdout
+    from sslkit.builtin.evaluations.labelled import check_labels as check_labels
     from sslkit.builtin.evaluations.labelled import checked_labels as checked_labels
     from sslkit.builtin.evaluations.labelled import count_classes as count_classes
     from sslkit.builtin.evaluations.labelled import has_split as has_split
     from sslkit.builtin.evaluations.labelled import labelled_features as labelled_features
+    from sslkit.builtin.evaluations.labelled import labels_of as labels_of
     from sslkit.builtin.evaluations.labelled import training_features as training_features
     from sslkit.builtin.evaluations.linear import linear as linear
     from sslkit.builtin.evaluations.linear_augmented import linear_augmented as linear_augmented
@@ -149,10 +151,12 @@ _HOMES = {
     "sslkit.builtin.evaluations.knn": ("knn",),
     "sslkit.builtin.evaluations.labelled": (
         "balanced_holdout",
+        "check_labels",
         "checked_labels",
         "count_classes",
         "has_split",
         "labelled_features",
+        "labels_of",
         "training_features",
     ),
     "sslkit.builtin.evaluations.linear": ("linear",),

@@ -61,14 +61,14 @@ class BadImages:
         """List bad images in a folder's file from now on, those that are there already included in all counts."""
         self._file = folder / _FILE
         try:
-            lines = self._file.read_text(encoding="utf-8").splitlines(keepends=True)
+            text = self._file.read_text(encoding="utf-8")
         except FileNotFoundError:
             return
-        complete = [line for line in lines if line.endswith("\n")]
-        if complete != lines:  # a process was killed while it wrote
-            write_text(self._file, "".join(complete))
+        complete = text[: text.rfind("\n") + 1]
+        if complete != text:  # a process was killed while it wrote
+            write_text(self._file, complete)
         try:
-            for known in map(json.loads, complete):
+            for known in map(json.loads, filter(None, complete.split("\n"))):
                 self._listed.add(known["path"])
                 self._found[known["split"]][known["path"]] = BadImage(known["path"], known["reason"])
         except (ValueError, TypeError, KeyError):

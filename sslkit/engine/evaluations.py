@@ -6,6 +6,7 @@ Called by `build`; `checked_evaluation` by `check`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,9 +106,11 @@ def checked_evaluation(plan: EvaluatePlan, recipe: Recipe, measured: Any, data: 
     measures = [*plan.features, *(name for name in plan.baselines if name == "pixels")]
     if "random" in plan.baselines:
         measures += without_head(plan.features, measured.backbone)
+    wants_head = "head" in inspect.signature(check).parameters
+    beside = {"head": getattr(measured, "head", None)} if wants_head else {}
     for measure in dict.fromkeys(measures):
         with _naming(plan):
-            check(measured.backbone, measure, data)
+            check(measured.backbone, measure, data, **beside)
     return evaluation
 
 

@@ -337,7 +337,7 @@ class Pretrained(Protocol):
 Evaluation: TypeAlias = Callable[[Pretrained, Data], Outcome]
 """Optional attributes: `needs_labels = True` (see `needs_labels`): data without labels is refused before a run begins;
 `check(backbone, measure, data)`, which raises before a run begins what the evaluation would raise for these weights and
-data."""
+data; it may want the projection head as well, `check(backbone, measure, data, head)`."""
 
 
 def needs_labels(evaluation: Evaluation) -> Evaluation:

@@ -66,8 +66,8 @@ class Network(NamedTuple):
 def of_step(method: Any, shapes: Sequence[Shape], batch_size: int) -> Operations:
     """Return the operations of one image in a step of pretraining.
 
-    An objective that cannot do without numbers is left out: its similarities are a thousandth of what a small network
-    takes.
+    An objective that cannot do without numbers is left out. Similarities are few beside a network's products, but grow
+    with the batch: in batches of 1024, NT-Xent's are 7 % of what the smallest ResNet takes.
 
     Args:
         method: On the meta device, or with numbers; its normalisations are switched off by it.

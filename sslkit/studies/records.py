@@ -72,7 +72,7 @@ def read_records(folder: Path) -> dict[str, Record]:
     """
     path = folder / RESULTS
     records: dict[str, Record] = {}
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").split("\n") if path.exists() else ():
         try:
             values = json.loads(line)
             known = {name: value for name, value in values.items() if name in Record.__dataclass_fields__}
@@ -156,7 +156,8 @@ def _num_images(path: Path) -> int | None:
 
 def _at_the_end(path: Path) -> dict[str, float]:
     """Return the mean of every metric over the measured steps in the last tenth of a pretraining."""
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = [json.loads(line) for line in text.split("\n") if line]
     lines = [line for line in lines if line.get("step", 0) > 0.9 * lines[-1].get("step", 0)]
     names = dict.fromkeys(name for line in lines for name in line if name not in _NO_METRIC)
     return {name: mean for name in names if (mean := _mean(line.get(name) for line in lines)) is not None}

@@ -133,7 +133,7 @@ def _text(path: Path) -> str:
 
 
 def _json_lines(path: Path) -> list[dict[str, Any]]:
-    lines = _text(path).splitlines()[:_MOST_ROWS]
+    lines = _text(path).split("\n")[:_MOST_ROWS]
     return [row for row in map(json.loads, filter(str.strip, lines)) if isinstance(row, dict)]
 
 

@@ -5,6 +5,7 @@ import hashlib
 import multiprocessing
 import pickle
 import time
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -339,3 +340,33 @@ def test_a_second_start_with_a_hundred_thousand_files_takes_no_second(tmp_path):
         assert (len(data), data.fingerprint()) == (MANY, first)
         passed.append(time.perf_counter() - start)
     assert min(passed) < 1
+
+
+def test_folders_beside_train_are_named_for_they_may_have_been_classes(tmp_path, caplog):
+    draw(tmp_path, "aeroplane/a.png", "bird/b.png", "train/c.png", ".cache/d.png", "val/e.png")
+    data = ImageFolder(tmp_path)
+    assert data.class_names is None
+    (warning,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.endswith("it has train/, so its folders are taken for splits, and left out are: aeroplane, bird")
+
+
+@pytest.mark.parametrize(
+    ("folders", "said"),
+    [
+        (("Train", "Test"), 'say so: train = "Train", test = "Test"'),
+        (("training", "valid", "testing"), 'say so: train = "training", validation = "valid", test = "testing"'),
+    ],
+)
+def test_splits_under_other_names_are_not_taken_for_classes(tmp_path, folders, said):
+    draw(tmp_path, *(f"{folder}/{name}/a.png" for folder in folders for name in ("cat", "dog")))
+    with pytest.raises(DataError, match=f"its folders look like splits, not like classes; {said}"):
+        ImageFolder(tmp_path)
+    options = dict(part.split(" = ") for part in said.removeprefix("say so: ").replace('"', "").split(", "))
+    assert ImageFolder(tmp_path, **options).class_names == ["cat", "dog"]
+
+
+def test_a_class_is_the_same_however_its_accents_are_encoded(tmp_path):
+    one, two = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    draw(tmp_path, f"train/{one}/a.png", "train/tea/b.png", f"test/{two}/c.png")
+    test = ImageFolder(tmp_path).split("test")
+    assert test.labels.tolist() == [0]

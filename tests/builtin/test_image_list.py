@@ -185,3 +185,18 @@ def test_a_long_list_travels_to_a_worker_as_a_path(folder):
     assert again.path(39_999) == files.path(39_999)
     assert np.array_equal(again.labels, files.labels)
     assert again[40_000][1] == 0
+
+
+def test_a_header_of_two_columns_is_named_whole_and_named_columns_are_no_header(folder):
+    train = write(folder, "image,class\ndog/a.png,dog\n")
+    with pytest.raises(DataError, match='`path_column = "image"` and `label_column = "class"`'):
+        ImageList(folder, train=train)
+    train = write(folder, "class,image\ncat,nowhere\ndog,dog/a.png\n")
+    with pytest.raises(DataError, match=r"train\.csv:2: .*nowhere: no such file; .*`images = ") as error:
+        ImageList(folder, train=train, path_column="image", label_column="class")
+    assert "header" not in str(error.value)
+
+
+def test_two_spellings_of_a_path_are_one_image(folder):
+    with pytest.raises(DataError, match=r"\./dog/a\.png has label 'cat', but 'dog' on line 1"):
+        ImageList(folder, train=write(folder, "dog/a.png,dog\n./dog/a.png,cat\n"))

@@ -75,3 +75,7 @@ def test_what_is_not_there_is_said_at_once(imagenet, tmp_path):
     shutil.copytree(imagenet / "train", tmp_path / "train")
     with pytest.raises(AbsentError, match=r"val: not there.*sslkit data fetch imagenet"):
         ImageNet(tmp_path).split("test")
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").touch()
+    with pytest.raises(DataError, match=r"val: has no class folders, .*; sort its images into val/<wnid>/"):
+        ImageNet(tmp_path).split("test")

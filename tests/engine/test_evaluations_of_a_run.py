@@ -235,6 +235,20 @@ def test_a_sample_of_many_classes_is_of_ten_that_the_seed_draws():
 def test_a_baseline_that_cannot_be_measured_is_told_before_the_run(asked, tmp_path):
     path = asked("[[evaluate]]\nname = 'builtin.own_classifier'\nfeatures = ['z']\nbaselines = ['random']\n")
     with pytest.raises(RunError, match=r"evaluate\.0 \(builtin\.own_classifier\): .*not at \"h\""):
+        run(path, into=tmp_path / "run", overrides=["pretrain.head.out_dim=10"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ("builtin.own_classifier", "the head has 4 outputs, the data 10 classes; a new classifier"),
+        ("simclr.head_spectrum", "needs a head of one linear layer as wide as the features, and this one has 8 to 4"),
+    ],
+)
+def test_a_head_that_an_evaluation_cannot_use_is_told_before_the_run(asked, tmp_path, evaluation, said):
+    path = asked(f"[[evaluate]]\nname = '{evaluation}'\nfeatures = ['z']\n")
+    with pytest.raises(RunError, match=rf"evaluate\.0 \({evaluation}\): {said}"):
         run(path, into=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

@@ -52,6 +52,13 @@ def test_the_last_line_of_a_run_counts(tmp_path):
     assert (records["a"].status, records["a"].seconds) == ("finished", 3.0)
 
 
+def test_a_label_may_hold_what_some_take_for_the_end_of_a_line(tmp_path):
+    labels = ["a", "non\u2028breaking", "next\x85line"]
+    for label in labels:
+        add_record(tmp_path, Record(label, {"axis": label}))
+    assert [record.labels["axis"] for record in read_records(tmp_path).values()] == labels
+
+
 def test_a_line_that_a_kill_has_cut_is_lost_and_no_other(tmp_path):
     add_record(tmp_path, Record("a"))
     add_record(tmp_path, Record("b"))

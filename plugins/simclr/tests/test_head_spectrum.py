@@ -99,4 +99,4 @@ def test_other_heads_are_refused(head, found):
 
 def test_only_the_head_is_looked_at():
     with pytest.raises(RunError, match='set features = \\["z"\\]'):
-        head_spectrum().check(Flat(), "h", None)
+        head_spectrum().check(Flat(), "h", None, None)

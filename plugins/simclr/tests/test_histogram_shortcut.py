@@ -100,6 +100,9 @@ def test_groups_are_spread_over_the_split():
     assert [len(group) for group in groups] == [100] * 4
     assert len(set(np.concatenate(groups).tolist())) == 400
     assert all(group.max() - group.min() > 800 for group in groups)  # data in the order of classes
+    assert (min(map(min, groups)), max(map(max, groups))) == (0, 999)
+    (half,) = _groups(510, 256, 2048)
+    assert (half[0], half[-1], len(half)) == (0, 509, 256)
     (alone,) = _groups(7, 100, 450)
     assert alone.tolist() == list(range(7))
     metrics = made(tinted(50), candidates=10, max_images=30).metrics

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,6 +34,11 @@ from sslkit import (
 logger = logging.getLogger("sslkit")
 
 _USUAL = {"train": ("train",), "validation": ("validation", "val"), "test": ("test",)}
+_OTHER_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test", "testing"),
+}
 _NAMED = 8
 _SHARED_FROM_BYTES = 2**20  # below, a list is copied to workers faster than it is stored
 
@@ -107,11 +114,11 @@ class ImageFiles:
 class ImageFolder:
     """Images in a folder, in either of two layouts.
 
-    With split folders, `train/`, `validation/` (or `val/`) and `test/`; pretraining uses `train/` too.
-    Without any of them, the folder itself is the pretrain and the train split. Inside a split, images lie in
-    one folder per class, or in any other way if they have no labels. Classes are matched between splits by
-    name; their numbers follow the sorted names of the train split's folders that hold images. What is left
-    out, classes without images included, is named in one line of the log each.
+    With split folders, `train/`, `validation/` (or `val/`) and `test/`; pretraining uses `train/` too, and other folders
+    beside it are left out. Without any of them, the folder itself is the pretrain and the train split. Inside a split,
+    images lie in one folder per class, or in any other way if they have no labels. Classes are matched between splits
+    by name; their numbers follow the sorted names of the train split's folders that hold images. What is left out,
+    classes without images included, is named in one line of the log each.
 
     Args:
         root: The folder.
@@ -191,11 +198,32 @@ class ImageFolder:
 
     def _train_folder(self, train: str) -> Path:
         if (self._root / train).is_dir():
+            self._say_what_is_left_out()
             return self._root / train
         others = [name for name in ("validation", "test") if (self._root / self._folders[name]).is_dir()]
         if train != "train" or others:  # taking the whole folder would train on what measures
             raise self._missing("train")
+        there = {place.name.lower(): place.name for place in self._root.iterdir() if place.is_dir()}
+        names = {
+            name: next((there[word] for word in words if word in there), None) for name, words in _OTHER_NAMES.items()
+        }
+        if names["train"] and (names["test"] or names["validation"]):
+            said = ", ".join(f'{name} = "{folder}"' for name, folder in names.items() if folder)
+            raise DataError(f"{one_line(self._root)}: its folders look like splits, not like classes; say so: {said}")
         return self._root
+
+    def _say_what_is_left_out(self) -> None:
+        splits = {*self._folders.values(), *chain(*_USUAL.values())}
+        others = sorted(
+            place.name
+            for place in self._root.iterdir()
+            if place.is_dir() and place.name not in splits and not place.name.startswith(".")
+        )
+        if others:
+            logger.warning(
+                "%s: it has %s/, so its folders are taken for splits, and left out are: %s",
+                one_line(self._root), self._folders["train"], _listed(others),
+            )  # fmt: skip
 
     def _missing(self, name: str) -> DataError:
         """Return the error for a split's folder that is not there, which is a mistake where an option names it."""
@@ -216,9 +244,14 @@ class ImageFolder:
         if self.class_names is not None:
             _refuse_loose(found)
             numbers = {name: number for number, name in enumerate(self.class_names)}
-            for name, images in found.folders.items():
+            # Some systems write an accented letter as one character, others as two.
+            known = {unicodedata.normalize("NFC", name): name for name in numbers}
+            filled = set()
+            for folder, images in found.folders.items():
+                name = folder if folder in numbers else known.get(unicodedata.normalize("NFC", folder), folder)
                 here = slice(images.start, images.stop)
                 if name in numbers:
+                    filled |= {name} if images else set()
                     labels[here] = numbers[name]
                 elif images and name in self._empty_classes:
                     kept[here] = False
@@ -228,7 +261,7 @@ class ImageFolder:
                         f"{one_line(found.files.folder / name)}: class {one_line(name)!r} is not in the train split"
                         f"{did_you_mean(name, numbers)}"
                     )
-            absent = [name for name in numbers if not found.folders.get(name)]
+            absent = [name for name in numbers if name not in filled]
             if absent:
                 _say(found, f"no images of class {_listed(absent)}")
         repeated = found.repeated(labels)

@@ -7,6 +7,7 @@ recipe's data tables.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -124,12 +125,14 @@ class ImageList:
         first = rows[missing[0]]
         found = f"{one_line(file)}:{first.line}: {one_line(self._images / first.path)}: no such file"
         count = f"{len(missing):,} of {len(rows):,} are missing"
-        is_header = missing[0] == 0 and Path(first.path).suffix.lower() not in IMAGE_SUFFIXES
+        is_named = any(self._columns[name] is not None for name in ("path_column", "label_column"))
+        is_header = missing[0] == 0 and not is_named and Path(first.path).suffix.lower() not in IMAGE_SUFFIXES
         if len(missing) < len(rows) and self.on_bad_image == "replace" and not is_header:
             logger.warning("%s; %s", found, count)
             return
         if is_header:
             hint = f'if this line is a header, name its columns, `path_column = "{one_line(first.path)}"`'
+            hint += f' and `label_column = "{one_line(first.label)}"`' if first.label else ""
         else:
             hint = 'the folder that paths are relative to is `images = "..."`'
         raise DataError(f"{found}; {count}; {hint}")
@@ -140,7 +143,7 @@ def _refuse_two_labels(file: Path, rows: Sequence[Row]) -> None:
     known: dict[str, Row] = {}
     repeated = []
     for row in rows:
-        before = known.setdefault(row.path, row)
+        before = known.setdefault(os.path.normpath(row.path), row)
         if before is row:
             continue
         repeated.append((before.line, row.line, row.path))

@@ -96,6 +96,11 @@ class ImageNet:
                 f"{one_line(self._root / folder)}: not there; ImageNet is expected as train/<wnid>/*.JPEG and "
                 "val/<wnid>/*.JPEG; where to get it: sslkit data fetch imagenet --data-root DIR"
             )
+        if not any(place.is_dir() for place in (self._root / folder).iterdir()):
+            raise DataError(
+                f"{one_line(self._root / folder)}: has no class folders, as the archive of the validation images has "
+                f"none; sort its images into {folder}/<wnid>/"
+            )
 
     @cached_property
     def _subset(self) -> ImageFiles:

@@ -31,11 +31,13 @@ from sslkit import (
     balanced_holdout,
     classification_outcome,
     count_classes,
+    labels_of,
     needs_labels,
     one_line,
     rank,
 )
 from sslkit.builtin.evaluations.classification import metric_of
+from sslkit.builtin.evaluations.labelled import splits_to_learn_from
 from sslkit.builtin.evaluations.partly_frozen import PartlyFrozen, require_block, set_batch_norm_decay
 from sslkit.builtin.evaluations.train_classifier import (
     Precision,
@@ -44,13 +46,7 @@ from sslkit.builtin.evaluations.train_classifier import (
     steps_of,
     train_classifier,
 )
-from sslkit.builtin.evaluations.training_images import (
-    TrainingImages,
-    check_labels,
-    knows_labels,
-    labels_of,
-    splits_to_learn_from,
-)
+from sslkit.builtin.evaluations.training_images import TrainingImages
 from sslkit.builtin.evaluations.up_to_head_layer import UpToHeadLayer
 
 _DIVERGED = -1.0  # below every score
@@ -137,9 +133,10 @@ def fine_tune(
         if from_block is not None:
             require_block(backbone, from_block)
         splits = splits_to_learn_from(data)
-        check_labels(data, *splits, "test")
-        if len(settings) > 1 and splits == ["train"] and knows_labels(data, "train"):
-            every = labels_of(data, "train")
+        known = {split: labels_of(data, split) for split in (*splits, "test")}
+        count_classes(data, *known.values())
+        if len(settings) > 1 and splits == ["train"]:
+            every = known["train"]
             # Whether images can be held out is a matter of their numbers: any seed tells.
             balanced_holdout(every[_share(every, labels, seed=0)], validation_fraction, seed=0)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Final
 
 import torch
 from annotated_types import Ge, Gt
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from sslkit import (
@@ -19,6 +19,7 @@ from sslkit import (
     Outcome,
     Pretrained,
     Work,
+    check_labels,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -57,6 +58,10 @@ def knn(*, k: Annotated[int, Ge(1)] = 200, temperature: Annotated[float, Gt(0)] 
         outcome.metrics["k"] = float(used_k)
         return outcome
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        check_labels(data, "train", "test", multi_label=False)
+
+    evaluate.check = check  # type: ignore[attr-defined]
     evaluate.work = lambda sizes: Work(features=("train", "test"))  # type: ignore[attr-defined]
     return evaluate
 

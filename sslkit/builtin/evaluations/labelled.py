@@ -6,6 +6,7 @@ hold out. Called by `linear`, `logistic_regression`, `knn`, and by any evaluatio
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,6 +79,43 @@ def checked_labels(labels: Tensor, split: str, *, multi_label: bool = False) -> 
     return labels.long()
 
 
+def labels_of(data: Data, split: str, *, multi_label: bool = True) -> Tensor:
+    """Return the labels of a split, int64 [n] or int8 [n, classes], without reading an image.
+
+    Args:
+        data: Where the images are.
+        split: Of which split.
+        multi_label: Whether several labels per image are allowed.
+
+    Raises:
+        DataError: If there is no such split, its data set does not know its labels, it is empty, or an image has none.
+    """
+    known = getattr(data.split(split), "labels", None)
+    if known is None:
+        raise DataError(
+            f'the split "{split}" does not know its labels without reading every image; give its data set an attribute '
+            "labels, a whole number for each image"
+        )
+    labels = torch.as_tensor(np.asarray(known))
+    return checked_labels(labels.long() if labels.ndim == 1 else labels.to(torch.int8), split, multi_label=multi_label)
+
+
+def check_labels(data: Data, *splits: str, multi_label: bool = True) -> None:
+    """Refuse labels that no classifier can be trained or scored on, before anything is; those not known yet pass.
+
+    Args:
+        data: Where the images are.
+        splits: Whose labels; one that the data lacks is left out.
+        multi_label: Whether several labels per image are allowed.
+
+    Raises:
+        DataError: If an image has no label, or they do not fit the classes of the data, or each other.
+    """
+    there = [split for split in splits if has_split(data, split)]
+    known = [split for split in there if getattr(data.split(split), "labels", None) is not None]
+    count_classes(data, *(labels_of(data, split, multi_label=multi_label) for split in known))
+
+
 def count_classes(data: Data, *labels: Tensor) -> int:
     """Return the number of classes that the data declares, once the labels fit it.
 
@@ -90,6 +128,8 @@ def count_classes(data: Data, *labels: Tensor) -> int:
         raise DataError("the data has a single class: there is nothing to tell apart")
     if len({part.ndim for part in labels}) > 1:
         raise DataError("some splits of the data have one label per image and some have several; they must agree")
+    if not labels:
+        return data.num_classes
     if labels[0].ndim == 2:
         widths = {part.shape[1] for part in labels} | {data.num_classes}
         if len(widths) > 1:
@@ -99,6 +139,11 @@ def count_classes(data: Data, *labels: Tensor) -> int:
     if seen > data.num_classes:
         raise DataError(f"the data declares {data.num_classes} classes, but has a label {seen - 1}; count from 0")
     return data.num_classes
+
+
+def splits_to_learn_from(data: Data) -> list[str]:
+    """Return `train` and, where the data has one, `validation`."""
+    return ["train", *(["validation"] if has_split(data, "validation") else [])]
 
 
 def has_split(data: Data, name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkit import (
     Data,
@@ -21,6 +21,7 @@ from sslkit import (
     Outcome,
     Pretrained,
     Work,
+    check_labels,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -111,6 +112,10 @@ def linear(
         outcome.metrics["weight_decay"] = settings[best].weight_decay
         return outcome
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        check_labels(data, "train", "validation", "test")
+
+    evaluate.check = check  # type: ignore[attr-defined]
     evaluate.work = lambda sizes: Work(features=("train", "validation", "test"))  # type: ignore[attr-defined]
     return evaluate
 

@@ -24,8 +24,10 @@ from sslkit import (
     classification_outcome,
     count_classes,
     labelled_features,
+    labels_of,
     needs_labels,
 )
+from sslkit.builtin.evaluations.labelled import splits_to_learn_from
 from sslkit.builtin.evaluations.train_classifier import (
     Precision,
     fitting_batch,
@@ -33,7 +35,7 @@ from sslkit.builtin.evaluations.train_classifier import (
     steps_of,
     train_classifier,
 )
-from sslkit.builtin.evaluations.training_images import TrainingImages, check_labels, splits_to_learn_from
+from sslkit.builtin.evaluations.training_images import TrainingImages
 
 
 def linear_augmented(
@@ -69,7 +71,7 @@ def linear_augmented(
     """
 
     def check(backbone: nn.Module, measure: str, data: Data) -> None:
-        check_labels(data, *splits_to_learn_from(data), "test")
+        count_classes(data, *(labels_of(data, split) for split in (*splits_to_learn_from(data), "test")))
 
     def work(sizes: Mapping[str, int]) -> Work:
         seen = images_seen(sizes["train"] + sizes.get("validation", 0), batch_size, epochs)

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import torch
 from annotated_types import Ge, Gt, Interval, MinLen
-from torch import Tensor
+from torch import Tensor, nn
 
 from sslkit import (
     Data,
@@ -23,6 +23,7 @@ from sslkit import (
     Outcome,
     Pretrained,
     Work,
+    check_labels,
     classification_outcome,
     count_classes,
     labelled_features,
@@ -117,6 +118,10 @@ def logistic_regression(
         outcome.metrics.update(chosen)
         return outcome
 
+    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+        check_labels(data, "train", "validation", "test")
+
+    evaluate.check = check  # type: ignore[attr-defined]
     evaluate.work = lambda sizes: Work(features=("train", "validation", "test"))  # type: ignore[attr-defined]
     return evaluate
 

@@ -15,13 +15,13 @@ from sslkit import (
     Pretrained,
     RunError,
     Work,
+    check_labels,
     classification_outcome,
     count_classes,
     labelled_features,
     needs_labels,
     one_line,
 )
-from sslkit.builtin.evaluations.training_images import check_labels
 
 
 def own_classifier() -> Evaluation:
@@ -30,19 +30,25 @@ def own_classifier() -> Evaluation:
     For weights of a supervised pretraining, whose head is `builtin.classifier`; `features = ["z"]`.
 
     Raises:
-        RunError: (before the run) If something else than z is to be measured; (by the evaluation) if z is not as wide
-            as there are classes.
+        RunError: (before the run) If something else than z is to be measured, or z is not as wide as there are
+            classes.
         DataError: (before the run, where labels are known without opening images) If there is an image without a label,
             or no image.
     """
 
-    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+    def check(backbone: nn.Module, measure: str, data: Data, head: nn.Module | None = None) -> None:
         if measure != "z":
             raise RunError(f'looks at the outputs of the head, not at "{one_line(measure)}"; set features = ["z"]')
         check_labels(data, "test")
+        width = getattr(head, "out_dim", data.num_classes)
+        if width != data.num_classes:
+            raise RunError(
+                f"the head has {width} outputs, the data {data.num_classes} classes; a new classifier is trained by "
+                "builtin.linear"
+            )
 
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        check(pretrained.backbone, pretrained.measure, data)
+        check(pretrained.backbone, pretrained.measure, data, pretrained.head)
         logits, labels = labelled_features(pretrained, data, "test", multi_label=True)
         num_classes = count_classes(data, labels)
         if logits.shape[1] != num_classes:

@@ -14,42 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslkit import Data, Dataset, checked_labels, count_classes, has_split
-
-
-def labels_of(data: Data, split: str) -> Tensor:
-    """Return the labels of a split, int64 [n] or int8 [n, classes].
-
-    Raises:
-        DataError: If there is no such split, it is empty, or an image has no label.
-    """
-    dataset = data.split(split)
-    known = getattr(dataset, "labels", None)
-    if known is None:  # a data set that does not know them all has to open every image
-        known = [dataset[position][1] for position in range(len(dataset))]
-    labels = torch.as_tensor(np.asarray(known))
-    return checked_labels(labels.long() if labels.ndim == 1 else labels.to(torch.int8), split, multi_label=True)
-
-
-def splits_to_learn_from(data: Data) -> list[str]:
-    """Return `train` and, where the data has one, `validation`."""
-    return ["train", *(["validation"] if has_split(data, "validation") else [])]
-
-
-def knows_labels(data: Data, split: str) -> bool:
-    """Return whether the labels of a split can be had without opening its images."""
-    return getattr(data.split(split), "labels", None) is not None
-
-
-def check_labels(data: Data, *splits: str) -> None:
-    """Refuse labels that no classifier can be trained or scored on; those that cost opening images pass.
-
-    Raises:
-        DataError: If an image has no label, or they do not fit the classes of the data, or each other.
-    """
-    known = [labels_of(data, split) for split in splits if knows_labels(data, split)]
-    if known:
-        count_classes(data, *known)
+from sslkit import Data, Dataset, labels_of
 
 
 class TrainingImages:

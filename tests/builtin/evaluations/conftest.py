@@ -35,6 +35,14 @@ class FakePretrained:
         return Features(values, labels)
 
 
+class Items(list):
+    """A data set that knows its labels."""
+
+    @property
+    def labels(self):
+        return [label for _, label in self]
+
+
 class Tagged:
     """Two independent tags an image, bright red and bright blue; a third that is hardly ever known."""
 
@@ -42,8 +50,9 @@ class Tagged:
     class_names = ("red", "blue", "unknown")
     metric = "voc_map"
 
-    def __init__(self, *splits):
+    def __init__(self, *splits, knows=True):
         self.splits = splits
+        self.knows = knows
 
     def split(self, name):
         if name not in self.splits:
@@ -56,12 +65,12 @@ class Tagged:
             pixels[0] += 180 * tags[0]
             pixels[2] += 180 * tags[1]
             images.append((pixels, np.array(tags, dtype=np.int8)))
-        return images
+        return Items(images) if self.knows else images
 
 
 @pytest.fixture
 def make_tagged():
-    """Return a function of the splits' names that makes data with several labels an image, which must be opened."""
+    """Return a function of the splits' names that makes data with several labels an image."""
     return Tagged
 
 

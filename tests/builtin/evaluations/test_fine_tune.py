@@ -271,4 +271,5 @@ def test_labels_that_cannot_be_learned_from_show_before_a_run(tiny_network, make
     two.check(tiny_network(), "h", six)
     with pytest.raises(DataError, match="none can be held out"):
         fine_tune(labels=0.5, learning_rates=(0.1, 0.2)).check(tiny_network(), "h", six)
-    two.check(tiny_network(), "h", make_tagged("train", "test"))  # would have to open every image to know
+    with pytest.raises(DataError, match="does not know its labels without reading every image"):
+        two.check(tiny_network(), "h", make_tagged("train", "test", knows=False))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from sslkit import (
+    Arrays,
     DataError,
     NonFiniteError,
     SslkitError,
@@ -116,3 +117,34 @@ def test_features_that_cannot_be_scored_are_refused(
         evaluation()(make_pretrained(), data)
     assert "\n" not in str(caught.value)
     assert isinstance(caught.value, SslkitError)
+
+
+def drawn(labels):
+    return np.zeros((len(labels), 8, 8, 3), dtype=np.uint8), np.array(labels)
+
+
+@pytest.mark.parametrize(
+    ("splits", "said"),
+    [
+        ({"train": [0, 0, 0], "test": [0, 0]}, "the data has a single class"),
+        ({"train": [0, -1, 1], "test": [0, 1]}, '1 of 3 images of the split "train" have no label'),
+        ({"train": [0, 1], "test": [0, 1, -1]}, '1 of 3 images of the split "test" have no label'),
+    ],
+)
+@pytest.mark.parametrize("evaluation", [linear, knn, logistic_regression])
+def test_labels_that_cannot_be_scored_show_before_a_run(evaluation, splits, said):
+    with pytest.raises(DataError, match=said):
+        evaluation().check(None, "h", Arrays.of(**{name: drawn(labels) for name, labels in splits.items()}))
+
+
+def test_several_labels_are_for_those_that_take_them_and_validation_for_those_that_learn_from_it(make_tagged):
+    several = make_tagged("train", "test")
+    linear().check(None, "h", several)
+    logistic_regression().check(None, "h", several)
+    with pytest.raises(DataError, match='the split "train" has several labels per image'):
+        knn().check(None, "h", several)
+    unlabelled = Arrays.of(train=drawn([0, 1]), validation=drawn([-1, -1]), test=drawn([0, 1]))
+    knn().check(None, "h", unlabelled)
+    for evaluation in (linear, logistic_regression):
+        with pytest.raises(DataError, match='2 of 2 images of the split "validation" have no label'):
+            evaluation().check(None, "h", unlabelled)

@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from sslkit import AbsentError, Arrays, DataError, Shapes
-from sslkit.builtin.evaluations.training_images import TrainingImages, labels_of
+from sslkit import AbsentError, Arrays, DataError, Shapes, labels_of
+from sslkit.builtin.evaluations.training_images import TrainingImages
+
+
+class Items(list):
+    """A data set that knows its labels."""
+
+    @property
+    def labels(self):
+        return [label for _, label in self]
 
 
 class Read:
-    """Data whose images are read one by one, and whose labels nobody knows in advance."""
+    """Data whose images are read one by one."""
 
     num_classes = 3
     class_names = ("a", "b", "c")
@@ -20,12 +28,18 @@ class Read:
     def split(self, name):
         if name == "validation":
             raise AbsentError("there is none")
-        return [(torch.full((3, 4, 4), number, dtype=torch.uint8), number % 3) for number in range(7)]
+        return Items((torch.full((3, 4, 4), number, dtype=torch.uint8), number % 3) for number in range(7))
 
 
 class Tagged(Read):
     def split(self, name):
-        return [(image, np.array([label == 0, label == 1, -1], dtype=np.int8)) for image, label in super().split(name)]
+        several = {label: np.array([label == 0, label == 1, -1], dtype=np.int8) for label in range(3)}
+        return Items((image, several[label]) for image, label in super().split(name))
+
+
+class Unknown(Read):
+    def split(self, name):
+        return list(super().split(name))
 
 
 def shapes():
@@ -62,7 +76,12 @@ def test_tables_of_two_sizes_are_none():
     assert TrainingImages.whole(Two(image_size=16, num_train=10), "train", "validation").table("pretrain") is None
 
 
-def test_labels_are_read_with_the_images_where_the_data_does_not_know_them():
+def test_labels_that_only_the_images_tell_are_asked_for():
+    with pytest.raises(DataError, match='the split "train" does not know its labels .* give its data set an attribute'):
+        TrainingImages.whole(Unknown(), "train")
+
+
+def test_images_that_are_read_one_by_one():
     some = TrainingImages(Read(), {"train": torch.tensor([5, 0])})
     assert some.labels.tolist() == [2, 0]
     assert some.table("pretrain") is None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sslkit_simclr.contrast import full_precision
+from sslkit import full_precision
 from sslkit_simclr.row_blocks import exp_, similarities
 
 

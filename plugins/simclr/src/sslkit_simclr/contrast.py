@@ -13,15 +13,14 @@ backward computes the similarities again, block by block, and talks to nobody. M
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sslkit import gather_rows, rank, world_size
+from sslkit import full_precision, gather_rows, rank, world_size
 from sslkit_simclr.row_blocks import RowBlocks
 from sslkit_simclr.square_tiles import SMALLEST_TEMPERATURE, SquareTiles
 
@@ -116,25 +115,6 @@ class Contrast(torch.autograd.Function):
             _through_scaling(gradient, columns[layout.local], lengths, rules)
         parts = gradient.chunk(layout.num_views)
         return None, None, *(part.to(dtype) for part, dtype in zip(parts, ctx.dtypes, strict=True))
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """Multiply float32 matrices as float32 inside: no autocast, no TF32, no bfloat16.
-
-    Half precision loses the differences that the loss lives from: at temperature 0.05 its gradient is off by 4 %.
-    Only the newer of torch's two sets of switches is touched; a mixture of both makes torch raise.
-    """
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
-    before = [switch.fp32_precision for switch in switches]
-    try:
-        for switch in switches:
-            switch.fp32_precision = "ieee"
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for switch, precision in zip(switches, before, strict=True):
-            switch.fp32_precision = precision
 
 
 def _scaled(projections: Sequence[Tensor], rules: Rules) -> tuple[Tensor, Tensor]:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from sslkit import LossOutput, Progress, RunError
+from sslkit import LossOutput, Progress, RunError, full_precision
 from sslkit_simclr.agreement import agreement
 from sslkit_simclr.all_negatives import AllNegatives, Penalty
-from sslkit_simclr.contrast import MIN_NORM, full_precision
+from sslkit_simclr.contrast import MIN_NORM
 from sslkit_simclr.semi_hard import semi_hard_negatives
 
 Negatives = Literal["all", "other_views"]

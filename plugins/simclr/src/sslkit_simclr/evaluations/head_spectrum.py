@@ -35,16 +35,17 @@ def head_spectrum() -> Evaluation:
     Source: SimCLR, appendix B.4, figure B.3; effective rank: Roy and Vetterli 2007, "The effective rank".
 
     Raises:
-        RunError: (before the run) If something else than z is to be measured; (by the evaluation) if the head is not
-            one square linear layer.
+        RunError: (before the run) If something else than z is to be measured, or the head is not one square linear
+            layer.
     """
 
-    def check(backbone: nn.Module, measure: str, data: Data) -> None:
+    def check(backbone: nn.Module, measure: str, data: Data, head: nn.Module | None) -> None:
         if measure != "z":
             raise RunError(f'looks at the head, not at "{one_line(measure)}"; set features = ["z"]')
+        _matrix(head)
 
     def evaluate(pretrained: Pretrained, data: Data) -> Outcome:
-        check(pretrained.backbone, pretrained.measure, data)
+        check(pretrained.backbone, pretrained.measure, data, pretrained.head)
         matrix = _matrix(pretrained.head)
         squared = np.sort(np.linalg.eigvals(matrix).real ** 2)[::-1]
         singular = np.asarray(np.linalg.svd(matrix, compute_uv=False), dtype=np.float64)
@@ -81,7 +82,7 @@ def _matrix(head: nn.Module | None) -> npt.NDArray[np.float64]:
     shapes = [f"{layer.in_features} to {layer.out_features}" for layer in layers]
     if len(layers) != 1 or layers[0].in_features != layers[0].out_features:
         raise RunError(
-            "simclr.head_spectrum needs a head of one linear layer as wide as the features, and this one has "
+            "needs a head of one linear layer as wide as the features, and this one has "
             f"{', '.join(shapes) or 'none'}; pretrain with num_layers = 1 and out_dim = the width of the features"
         )
     return layers[0].weight.detach().to("cpu", torch.float64).numpy()

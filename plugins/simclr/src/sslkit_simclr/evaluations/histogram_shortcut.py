@@ -149,8 +149,7 @@ def _groups(count: int, size: int, most: int) -> list[npt.NDArray[np.int64]]:
     """
     count_used = min(count, most)
     number = max(1, count_used // size)
-    positions = np.linspace(0, count - 1, count_used).round().astype(np.int64)
-    positions = positions[: number * size] if count_used >= size else positions
+    positions = np.linspace(0, count - 1, min(count_used, number * size)).round().astype(np.int64)
     return [positions[start::number] for start in range(number)]
 
 
