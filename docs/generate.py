@@ -112,7 +112,7 @@ _API: Final[dict[str, tuple[str, ...]]] = {
         "timm_backbone", "Classifier", "MLPHead", "CrossEntropy",
         "CropFlip", "Shapes", "ImageFolder", "ImageList", "TarShards", "Arrays", "TorchvisionSets", "TransferSets",
         "ImageNet", "linear", "linear_augmented", "logistic_regression", "knn", "fine_tune", "own_classifier",
-        "feature_health", "Online", "sgd", "adamw", "cosine", "constant",
+        "feature_health", "Online", "Console", "sgd", "adamw", "cosine", "constant",
     ),
     "Contracts": (
         "Batch", "Progress", "Loss", "LossOutput", "Views", "Backbone", "Head", "Objective", "Method", "Schedule",

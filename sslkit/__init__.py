@@ -12,6 +12,7 @@ from sslkit.lazy import load_on_use as load_on_use
 
 if TYPE_CHECKING:
     from sslkit.builtin.backbones.timm import timm_backbone as timm_backbone
+    from sslkit.builtin.callbacks.console import Console as Console
     from sslkit.builtin.callbacks.online import Online as Online
     from sslkit.builtin.data.arrays import Arrays as Arrays
     from sslkit.builtin.data.image_folder import ImageFolder as ImageFolder
@@ -136,6 +137,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "sslkit.builtin.backbones.timm": ("timm_backbone",),
+    "sslkit.builtin.callbacks.console": ("Console",),
     "sslkit.builtin.callbacks.online": ("Online",),
     "sslkit.builtin.data.arrays": ("Arrays",),
     "sslkit.builtin.data.image_folder": ("ImageFolder",),

@@ -97,7 +97,8 @@ def _run(arguments: argparse.Namespace) -> int:
         step_timeout=arguments.step_timeout,
     )
     if info.complete and os.environ.get("RANK", "0") == "0":
-        console.say(f"{info.folder} is complete: its scores are in {info.folder / 'summary.json'}")
+        scores = f": its scores are in {info.folder / 'summary.json'}" if info.results else ""
+        console.say(f"{info.folder} is complete{scores}")
     return 0
 
 

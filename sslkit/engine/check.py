@@ -21,7 +21,7 @@ from sslkit.engine.build import (
     require_labels_to_train,
     starting_normalisation,
 )
-from sslkit.engine.choices import built, naming_the_size, open_data
+from sslkit.engine.choices import built, naming_the_size, open_data, reads_folder
 from sslkit.engine.evaluations import checked_evaluation
 from sslkit.engine.fit import require_channels, require_fit, require_shares, require_views
 from sslkit.engine.interfaces import Data
@@ -30,7 +30,6 @@ from sslkit.engine.prepared_views import complete_views
 from sslkit.errors import AbsentError, DataError
 from sslkit.recipe.plan import Choice, PretrainPlan, Recipe
 from sslkit.registry.hookspecs import callback_manager
-from sslkit.registry.options import signature_of
 
 _SPLITS: Final = ("pretrain", "train", "validation", "test")
 _STAND_IN_CLASSES: Final = 2  # where no data is opened
@@ -108,8 +107,7 @@ def _check_pretraining(plan: PretrainPlan, data: Data | None, seed: int, lines: 
 
 
 def _opened(choice: Choice, data_root: Path | None, seed: int, lines: list[str]) -> Data | None:
-    reads_folder = "root" in signature_of(choice.component).engine
-    if reads_folder and data_root is None and not Path(choice.keys["folder"] or "").is_absolute():
+    if reads_folder(choice.component) and data_root is None and not Path(choice.keys["folder"] or "").is_absolute():
         lines.append(f"{choice.path}: not opened; say --data-root DIR")
         return None
     data = open_data(choice, data_root, seed)

@@ -14,8 +14,10 @@ from typing import Any
 from sslkit.engine.fit import MisfitError
 from sslkit.engine.interfaces import Data
 from sslkit.engine.randomness import component_seed, seeded
-from sslkit.errors import PluginError, RunError, SslkitError
+from sslkit.errors import DataError, PluginError, RunError, SslkitError
 from sslkit.recipe.plan import Choice
+from sslkit.registry.options import signature_of
+from sslkit.registry.register import Component
 from sslkit.text import one_line
 
 
@@ -75,11 +77,22 @@ class OpenedData:
 
 
 def open_data(choice: Choice, data_root: Path | None, seed: int) -> Data:
-    """Build a data component; its root is the recipe's `folder` below the data root."""
+    """Build a data component; its root is the recipe's `folder` below the data root.
+
+    Raises:
+        DataError: Neither is named, and the component reads a folder: it would be whatever one is in.
+    """
     folder = choice.keys["folder"]
+    if data_root is None and folder is None and reads_folder(choice.component):
+        raise DataError(f"{choice.path}: no folder is named; say --data-root DIR, which may be .")
     root = (data_root or Path()) / Path(folder or ".").expanduser()
     opened: Data = built(choice, seed, root=root)
     return opened
+
+
+def reads_folder(component: Component) -> bool:
+    """Return whether a data component is made from a folder."""
+    return "root" in signature_of(component).engine
 
 
 def data_key(choice: Choice) -> str:

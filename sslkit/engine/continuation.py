@@ -53,7 +53,8 @@ def require_nothing_new(recipe: Recipe, folder: Path) -> None:
         advice = (
             "name another folder"
             if recipe.pretrain is None
-            else f"for new evaluations: sslkit evaluate {folder} RECIPE; for more epochs start a new run"
+            else f"for new evaluations: sslkit evaluate {folder} RECIPE; for more epochs start a new run, "
+            f"perhaps with pretrain.weights={folder}"
         )
         raise RunError(f"{folder} is complete, but {_listed(new)}; {advice}")
 

@@ -66,14 +66,14 @@ def embed_folder(model: FrozenModel, folder: str | Path) -> Embedding:
     return Embedding(paths, found.values["h"].numpy(), z, [str(bad) for bad in found.bad])
 
 
-def extract(model: FrozenModel, data: Data, split: str, wanted: set[str]) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return the labels of a split and every measure that is wanted, in one pass over its images.
+def extract(model: FrozenModel, data: Data | Dataset, split: str, wanted: set[str]) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the labels of a split, or of a whole data set, and every measure that is wanted, in one pass.
 
     Raises:
         DataError: The split does not exist, is empty, or has an image that cannot be read; with
             `on_bad_image = "replace"` those are left out, and only too many of them are an error.
     """
-    dataset = data.split(split)
+    dataset: Dataset = data.split(split) if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,assignment]
     if len(dataset) == 0:
         raise DataError(f"the {split} split of {one_line(data)} is empty")
     table = _table_of(data, split)
@@ -148,7 +148,7 @@ def fitted_images(
     return part.images, part.labels
 
 
-def _table_of(data: Data, split: str) -> Tensor | None:
+def _table_of(data: Data | Dataset, split: str) -> Tensor | None:
     table_of = getattr(data, "table", None)
     return table_of(split) if table_of is not None else None
 

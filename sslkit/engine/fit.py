@@ -139,6 +139,8 @@ def _refusal(meta: nn.Module, shape: Shape, error: Exception) -> MisfitError:
     if not isinstance(_try(meta, (_COLOURS, height, width)), Exception):
         advice = f"it takes {_COLOURS} channels; most backbones take others with the option in_channels = {channels}"
         return MisfitError(f"{refused}; {advice}", None)
+    if height == width and hasattr(meta, "timm") and hasattr(meta, "patch_embed"):  # a model of timm made for one size
+        return MisfitError(f"{refused}; make it for that: pretrain.backbone.timm_options.img_size = {height}", height)
     nearest = " and ".join(str(size) for size in _sizes_that_fit(meta, channels, height))
     advice = f"; the nearest sizes it takes: {nearest} pixels" if nearest else ""
     return MisfitError(refused + advice, height)

@@ -21,7 +21,7 @@ from sslkit.engine.bad_images import BadImages
 from sslkit.engine.batches import default_workers
 from sslkit.engine.centre_crop import CENTRAL_SHARE
 from sslkit.engine.features import extract, fitted_batches
-from sslkit.engine.interfaces import Data, Features, Normalisation
+from sslkit.engine.interfaces import Data, Dataset, Features, Normalisation
 from sslkit.errors import RunError
 from sslkit.text import did_you_mean
 
@@ -87,7 +87,7 @@ class FrozenModel(nn.Module):
         self._wanted: dict[tuple[int, float], set[str]] = {}  # by data and crop
         self._normalise = None if normalisation is None else normalisation.on(device)
         # Kept with the data itself, so that another object can never take over its place.
-        self._cache: dict[tuple[int, str, float], tuple[Data, Tensor, dict[str, Tensor]]] = {}
+        self._cache: dict[tuple[int, str, float], tuple[Data | Dataset, Tensor, dict[str, Tensor]]] = {}
         self._built_on = device
         self.requires_grad_(False)
         self.eval()
@@ -168,10 +168,14 @@ class FrozenModel(nn.Module):
                 total.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
         return total.hexdigest()
 
-    def features(self, data: Data, split: str) -> Features:
+    def features(self, data: Data | Dataset, split: str = "train") -> Features:
         """Return the measured layer's features of a split.
 
         Everything that has been announced by `measuring` for these data is extracted in the same pass.
+
+        Args:
+            data: Data component, or any data set of (image, label), which is taken whole.
+            split: Of a data component.
 
         Raises:
             DataError: The split does not exist or is empty.

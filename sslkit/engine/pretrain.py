@@ -165,7 +165,7 @@ def pretrain(
     precision: str = "float32",
     micro_batch_size: int | None = None,
     seed: int = 0,
-    device: torch.device | str = "cpu",
+    device: torch.device | str = "auto",
     workers: int | None = None,
     callbacks: Sequence[Any] = (),
     checkpoints: str | Path | None = None,
@@ -174,7 +174,7 @@ def pretrain(
 ) -> FrozenModel:
     """Pretrain a method on data; the same engine as `sslkit run`, without a recipe or a run folder.
 
-    Started by torchrun, the processes share the work, each on the CUDA device of its own number if `device` is "cuda".
+    Started by torchrun, the processes share the work, each on the CUDA device of its own number.
     They use the process group that is there (it needs gloo beside NCCL), or one of their own while it lasts.
 
     Args:
@@ -194,7 +194,7 @@ def pretrain(
         micro_batch_size: Images that are embedded at once: the gradient is that of the whole batch, the memory that of
             these. None embeds the whole batch at once.
         seed: All randomness follows from it, but for the weights of the modules handed in.
-        device: Where to train.
+        device: Where to train; "auto" takes a CUDA device where there is one.
         workers: Loader processes; None chooses.
         callbacks: Objects with `@hookimpl` methods.
         checkpoints: Folder to save to, and to continue from if the data and settings are those of before; more epochs

@@ -29,6 +29,9 @@ _MAX_CHAIN = 100  # files; each is a call within the one before
 _OVERRIDE = re.compile(r"([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=(.*)", re.DOTALL)
 _PLAIN_WORD = re.compile(r"[A-Za-z_./~][\w./~-]*")
 
+OVERRIDE: Final = "override"
+"""The place of what no file says."""
+
 
 def load_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     """Read a recipe, everything it extends, and apply overrides such as `pretrain.batch_size=512`.
@@ -63,7 +66,9 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
     base_path = _absolute(path.parent, base)
     if not os.path.isfile(base_path):  # noqa: PTH113 unlike pathlib's, it answers for any text at all
         raise RecipeError(f"{document.where(('extends',))} extends: there is no file {base_path}")
-    return _merged(_load_chain(base_path, (*above, resolved)), document)
+    extended = _load_chain(base_path, (*above, resolved))
+    extended.tree.pop("description", None)  # it is of that file
+    return _merged(extended, document)
 
 
 def merged(document: Document, piece: dict[str, Any], place: str) -> Document:
@@ -259,7 +264,7 @@ def _apply_override(document: Document, override: str) -> None:
         place += (key,)
         if isinstance(target, dict):
             if key not in target:
-                document.places[place] = "override"
+                document.places[place] = OVERRIDE
             target = target.setdefault(str(key), {})
         else:
             target = target[int(key)]
@@ -269,7 +274,7 @@ def _apply_override(document: Document, override: str) -> None:
         target.clear()
         set_path = place
     target[key] = value
-    document.places = _without(document.places, {set_path}) | {set_path: "override"}
+    document.places = _without(document.places, {set_path}) | {set_path: OVERRIDE}
     if path == ("pretrain", "method", "name"):
         document.before_method = frozenset(document.tree["pretrain"]) - {"method"}
     elif path[0] == "pretrain":

@@ -16,12 +16,12 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from sslkit.errors import PluginError, RecipeError
-from sslkit.recipe.merge import load_document
+from sslkit.recipe.merge import OVERRIDE, load_document
 from sslkit.recipe.plan import CallbackPlan, Choice, EvaluatePlan, PretrainPlan, Recipe, Viewing
 from sslkit.recipe.read import Document, KeyPath
 from sslkit.recipe.schema import SLOTS, PretrainKeys, RecipeKeys
 from sslkit.registry.discover import Registry
-from sslkit.registry.options import Problem, check_options, signature_of, unknown_key, validate
+from sslkit.registry.options import REQUIRED, Problem, check_options, signature_of, unknown_key, validate
 from sslkit.registry.register import Component
 from sslkit.text import closest, one_line
 
@@ -291,8 +291,10 @@ class _Resolver:
                 self._problem(("requires", number), reason)
 
     def _report(self, path: KeyPath, problems: Sequence[Problem]) -> None:
+        is_other = self.document.where((*path, "name")) == OVERRIDE
         for problem in problems:
-            self._problem((*path, *problem.key), problem.reason)
+            again = "; another name replaces the whole table, so say it again" if problem.reason == REQUIRED else ""
+            self._problem((*path, *problem.key), problem.reason + (again if is_other else ""))
 
     def _problem(self, path: KeyPath, reason: str) -> None:
         place = self.document.where(path)

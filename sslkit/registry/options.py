@@ -31,6 +31,9 @@ _OPTIONS = STRICT | pydantic.ConfigDict(validate_default=True)  # a default of 1
 _MODULE: Final = "torch.nn.modules.module"
 
 
+REQUIRED: Final = "is required"
+
+
 class Problem(NamedTuple):
     """One thing wrong with a table.
 
@@ -206,7 +209,7 @@ def _problem(
         known = [*_known_keys(model, location[:-1]), *(beside if len(location) == 1 else ())]
         return Problem(location, unknown_key(str(location[-1]), known))
     if kind == "missing":
-        return Problem(location, "is required")
+        return Problem(location, REQUIRED)
     message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
     return Problem(_within(given, location), f"{message}, got {_shown(details.get('input'))}")
 

@@ -241,3 +241,11 @@ def test_a_folder_is_embedded_in_order_and_broken_files_are_named(model, tmp_pat
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no .*image"):
         embed_folder(model, tmp_path / "empty")
+
+
+def test_a_plain_data_set_is_taken_whole(model, data):
+    plain = [data.split("test")[number] for number in range(7)]
+    found, expected = model.features(plain), model.features(data, "test")
+    assert torch.equal(found.values, expected.values[:7])
+    assert torch.equal(found.labels, expected.labels[:7])
+    assert model.features(plain).values is found.values

@@ -15,11 +15,12 @@ class Wrong(nn.Module):
         return images.mean(dim=(2, 3))
 
 
-def test_a_transformer_names_the_sizes_it_takes():
+def test_a_transformer_can_be_made_for_another_size():
     backbone = timm_backbone(model="vit_tiny_patch16_224")
-    with pytest.raises(MisfitError, match=r"3 x 96 x 96: .*; the nearest sizes it takes: 224 pixels") as caught:
+    with pytest.raises(MisfitError, match=r"3 x 96 x 96: .*; make it for that: .*timm_options.img_size = 96") as caught:
         require_fit(backbone, [(3, 96, 96)])
     assert caught.value.size == 96
+    require_fit(timm_backbone(model="vit_tiny_patch16_224", timm_options={"img_size": 96}), [(3, 96, 96)])
     require_fit(backbone, [(3, 224, 224)])
 
 

@@ -17,7 +17,17 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from sslkit import NonFiniteError, RecipeError, RunError, SslkitError, hookimpl, load_backbone, load_recipe, run
+from sslkit import (
+    DataError,
+    NonFiniteError,
+    RecipeError,
+    RunError,
+    SslkitError,
+    hookimpl,
+    load_backbone,
+    load_recipe,
+    run,
+)
 from sslkit.engine.check import check_build
 from sslkit.engine.contract import OWN_COLUMNS
 from sslkit.engine.stops import Stopped
@@ -360,7 +370,10 @@ def test_a_folder_with_other_things_in_it_is_left_alone(recipe_file, tmp_path):
     ("overrides", "message"),
     [
         (["pretrain.batch_size=1000"], "pretrain.batch_size = 1000, but there are 64 images"),
-        (["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=vit_tiny_patch16_224"], "224 pixels"),
+        (
+            ["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=vit_tiny_patch16_224"],
+            "timm_options.img_size = 16",
+        ),
         (["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=resnet81"], "pretrain.backbone"),
         (["pretrain.weights=nowhere"], "there are no such weights"),
         (["pretrain.objective.temperature=0"], "pretrain.objective.temperature: should be greater than 0, got 0"),
@@ -417,7 +430,7 @@ def test_check_build_opens_the_data_and_builds_without_writing(recipe_file, tmp_
     assert "test: 41 images, the first 3 x 16 x 16" in text
     assert "views: 2 of 3 x 16 x 16" in text
     vit = ["pretrain.backbone.name=builtin.timm", "pretrain.backbone.model=vit_tiny_patch16_224"]
-    with pytest.raises(RunError, match="nearest sizes it takes: 224 pixels"):
+    with pytest.raises(RunError, match=r"make it for that: pretrain\.backbone\.timm_options\.img_size = 16"):
         check_build(load_recipe(recipe_file(), vit), None)
     with pytest.raises(RunError, match=r"batch_size = 65, but there are 64"):
         check_build(load_recipe(recipe_file(), ["pretrain.batch_size=65"]), None)
@@ -538,3 +551,12 @@ def test_what_cannot_fit_shows_before_the_first_step(recipe_file, tmp_path):
         with pytest.raises(RunError, match=words):
             check_build(load_recipe(path), tmp_path)
     assert not (tmp_path / "runs" / "toy").exists()
+
+
+def test_a_run_without_any_folder_named_does_not_take_the_one_it_is_in(recipe_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (16, 16)).save(tmp_path / "mine.png")
+    data = ["pretrain.data.name=builtin.image_folder", "evaluate=[]"]
+    with pytest.raises(DataError, match=r"pretrain\.data: no folder is named; say --data-root DIR, which may be \."):
+        run(recipe_file(), overrides=data, runs=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()

@@ -266,3 +266,11 @@ def test_no_working_folder_is_needed_for_an_absolute_recipe(tmp_path):
         assert load_document(path).tree["name"] == "r"
     finally:
         os.chdir(before)
+
+
+def test_a_description_is_of_its_own_file(tmp_path):
+    write(tmp_path, "base.toml", "description = 'of the base'\nseed = 1\n")
+    silent = write(tmp_path, "silent.toml", "extends = 'base.toml'\n")
+    assert load_document(silent).tree == {"seed": 1}
+    own = write(tmp_path, "own.toml", "extends = 'silent.toml'\ndescription = 'own'\n")
+    assert load_document(own).tree == {"seed": 1, "description": "own"}

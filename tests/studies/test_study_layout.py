@@ -24,7 +24,8 @@ def values(grid):
     ("axes", "kind"),
     [
         ({"first": ["a", "b"], "second": ["c", "d"]}, "heat_map"),
-        ({"first": ["a", "b"], "second": ["1", "2"]}, "table"),
+        ({"first": ["a", "b"], "second": ["1", "2"]}, "lines"),
+        ({"first": ["0.5", "1"], "second": ["1", "2"]}, "lines"),
         ({"size": ["1", "2"]}, "lines"),
         ({"loss": ["a", "b"]}, "bars"),
         ({"a": ["a"], "b": ["b"], "c": ["c"]}, "table"),

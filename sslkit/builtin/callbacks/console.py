@@ -32,7 +32,7 @@ _WIDTH: Final = 110  # of tables in a file, where no terminal says
 
 
 class Console:
-    """Writes to standard output.
+    """Writes what happens to standard output: `pretrain(..., callbacks=[Console()])`; `sslkit run` always does.
 
     A reader that has gone, such as `head -1`, ends the words and not the run.
     """

@@ -114,11 +114,11 @@ class ImageFiles:
 class ImageFolder:
     """Images in a folder, in either of two layouts.
 
-    With split folders, `train/`, `validation/` (or `val/`) and `test/`; pretraining uses `train/` too, and folders beside
-    it are left out. Without any of them, the folder itself is the pretrain and the train split. Inside a split,
-    images lie in one folder per class, or in any other way if they have no labels. Classes are matched between splits
-    by name; their numbers follow the sorted names of the train split's folders that hold images. What is left out,
-    classes without images included, is named in one line of the log each.
+    With split folders, `train/`, `validation/` (or `val/`) and `test/`; pretraining uses `train/`; folders beside it
+    are left out. Without any of them, the folder itself is the pretrain and the train split. Inside a split, images lie
+    in one folder per class, or in any other way if they have no labels. Classes are matched between splits by name;
+    their numbers follow the sorted names of the train split's folders that hold images. What is left out, classes
+    without images included, is named in one line of the log each.
 
     Args:
         root: The folder.

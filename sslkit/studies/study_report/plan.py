@@ -74,9 +74,11 @@ class Plan:
         return one_line(self.table.get("title") or suited)
 
     def _suited(self) -> str:
-        if len(self.axes) == 1:
-            return "lines" if _is_numeric(next(iter(self.axes.values()))) else "bars"
-        return "heat_map" if len(self.axes) == 2 and not any(map(_is_numeric, self.axes.values())) else "table"
+        if len(self.axes) not in (1, 2):
+            return "table"
+        if any(map(_is_numeric, self.axes.values())):
+            return "lines"
+        return "bars" if len(self.axes) == 1 else "heat_map"
 
     def _takes_part(self, labels: Mapping[str, str]) -> bool:
         where = {self._axis(key): chosen for key, chosen in (self.table.get("where") or {}).items()}
