@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import runpy
 import typing
 from pathlib import Path
 from typing import Any, Final
 
 import pydantic
+import sslkit_simclr
 
 import sslkit
 import sslkit.testing
@@ -25,6 +27,7 @@ from sslkit.registry.options import _annotation_text, signature_of
 from sslkit.registry.register import ENGINE_ARGUMENTS, KINDS, Component
 
 kind_page = runpy.run_path(str(Path(__file__).with_name("kinds.py")))["kind_page"]
+api_entry = runpy.run_path(str(Path(__file__).with_name("python_api.py")))["entry"]
 
 REFERENCE: Final = Path(__file__).parent / "reference"
 SCHEMA: Final = Path(__file__).with_name("recipe.schema.json")
@@ -297,14 +300,14 @@ def _api_page() -> str:
     for heading, names in _API.items():
         lines += [f"## {heading}", ""]
         for name in names:
-            lines += [f"::: sslkit.{name}", ""]
+            lines += api_entry(sslkit, name)
     lines += ["## sslkit.testing", "", "For the tests of plugins.", ""]
     for name in sslkit.testing.__all__:
-        lines += [f"::: sslkit.testing.{name}", ""]
+        lines += api_entry(sslkit.testing, name)
     lines += ["## sslkit_simclr", "", "The parts of SimCLR, each usable alone.", ""]
     for name in _SIMCLR_API:
-        lines += [f"::: sslkit_simclr.{name}", ""]
-    return "\n".join(lines)
+        lines += api_entry(sslkit_simclr, name)
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines))
 
 
 def main() -> None:

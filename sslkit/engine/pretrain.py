@@ -181,7 +181,7 @@ def pretrain(
         method: Module with `embed` and `loss`, or `forward(batch)`; such as `JointEmbedding`.
         data: Data component, or any dataset of (image, label).
         views: View generator.
-        optimizer: Called with two parameter groups; such as `LARS`, or `functools.partial(sgd, momentum=0.95)`.
+        optimizer: Called with the parameter groups; such as `LARS`, or `functools.partial(sgd, momentum=0.95)`.
         epochs: Passes over the data; either these or `steps`.
         steps: Optimizer steps.
         batch_size: Images per step; what does not fill a batch is left out of the epoch.
