@@ -72,7 +72,7 @@ KINDS: Final[dict[str, _Kind]] = {
     ),
     "optimizer": _Kind(
         "Optimizers",
-        "An optimizer is torch's, made from two groups: weights, and norms and biases. The engine writes `lr` and "
+        "An optimizer is torch's, made from groups: weights, and norms and biases. The engine writes `lr` and "
         "`weight_decay` into both before every step, scaled and scheduled; `adapt` says whether a layer-wise rate is "
         "meant for the group. It stands under `[pretrain.optimizer]`.",
         None,

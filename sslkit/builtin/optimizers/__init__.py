@@ -1,1 +1,1 @@
-"""Optimizers: ordinary ones of torch, built from the two groups that the engine makes."""
+"""Optimizers: ordinary ones of torch, built from the groups that the engine makes."""
