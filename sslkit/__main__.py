@@ -8,6 +8,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Final
 
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 for a user's mistake; 75 for a run that a signal stopped in good order; 130 for Ctrl-C.
     """
+    if sys.stdout is None or sys.stderr is None:  # closed, as by >&-: the next file opened would take its place
+        sys.stdout, sys.stderr = (stream or Path(os.devnull).open("w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode gets escapes, not a traceback
@@ -70,8 +73,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     namespace.words = words
     overrides = [word for word in rest if "=" in word and not word.startswith("-")]
     if rest and (len(overrides) < len(rest) or not hasattr(namespace, "overrides")):
+        called = " ".join(filter(None, (namespace.command, getattr(namespace, "action", None))))
         unknown = next(word for word in rest if word not in overrides or not hasattr(namespace, "overrides"))
-        commands.exit(EXIT_MISTAKE, f"error: unknown argument {unknown!r}; see: sslkit {namespace.command} --help\n")
+        commands.exit(EXIT_MISTAKE, f"error: unknown argument {unknown!r}; see: sslkit {called} --help\n")
     if overrides:
         namespace.overrides = [*namespace.overrides, *overrides]
     return namespace

@@ -46,6 +46,10 @@ def require_writable(folder: Path) -> None:
     existing = folder
     try:  # permissions lie on network disks, and root has them all
         while not existing.exists() and existing != existing.parent:
+            if existing.is_symlink():
+                raise RunError(
+                    f"{existing}: is a link to {existing.readlink()}, which is not there; mount or make that"
+                )
             existing = existing.parent
         if existing.exists() and not existing.is_dir():
             raise RunError(f"{existing}: is a file, not a folder; choose another place")

@@ -129,6 +129,6 @@ def test_ten_lines_of_python_pretrain_and_evaluate(capsys):
     assert len(statements) <= 10
     exec(compile(text, "Python of the README", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
-    rows = [eval(line, {}) for line in lines]
+    rows = [eval(line, {}) for line in lines if line.startswith("{")]  # progress comes before
     assert [(row["evaluation"], row["features"], row["n"]) for row in rows] == [("knn", "h", 256), ("linear", "h", 256)]
     assert all(0 <= row["value"] <= 1 for row in rows)

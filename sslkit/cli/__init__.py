@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Final, NoReturn
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 import sslkit
 from sslkit.text import one_line
@@ -30,6 +32,11 @@ COMMANDS: Final = (
 
 class _Parser(argparse.ArgumentParser):
     """Says a mistake on one line, as everything else here does, and not below all flags that there are."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # A shell expands ~ after a blank, but not after the = of --runs=~/here. pathlib's raises without a home.
+        self.register("type", Path, lambda text: Path(os.path.expanduser(text)))  # noqa: PTH111
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {one_line(message, 1000)}; see: {self.prog} --help\n")

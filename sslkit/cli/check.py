@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", type=Path, nargs="?", help="the recipe, a TOML file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as pretrain.epochs=10")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="changes, such as pretrain.epochs=10"
+    )
     parser.add_argument("--build", action="store_true", help="also build the components and open the data")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
     parser.add_argument("--skip-absent", action="store_true", help="list evaluations whose data is not there")

@@ -13,6 +13,7 @@ exit codes: 0 done, 1 with --strict if a file cannot be read or a picture is in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,8 @@ def main(arguments: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     write_text(output / "audit.jsonl", json_lines(result))
     write_text(output / "audit.html", html(result, workers=arguments.workers))
-    _show(result, Console(highlight=False))
+    with contextlib.suppress(SystemExit):  # rich's answer to a reader that has gone
+        _show(result, Console(highlight=False))
     sys.stdout.write(safe_text(f"{output / 'audit.html'} shows them; {output / 'audit.jsonl'} has every file\n"))
     return 1 if arguments.strict and result.serious else 0
 

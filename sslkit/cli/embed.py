@@ -35,6 +35,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     if arguments.output.suffix != ".npz":
         raise RunError(f"{arguments.output}: the file's name should end in .npz")
+    if arguments.output.is_dir():
+        raise RunError(f"{arguments.output}: is a folder; name a file in it: {arguments.output / 'features.npz'}")
     require_writable(arguments.output.parent)
     find_images(arguments.folder)  # a wrong folder shows before libraries load
 

@@ -22,7 +22,7 @@ _MOST_IMAGES: Final = 100  # a page of more is slow to open
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", type=Path, help="the recipe, a TOML file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as seed=1")
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="changes, such as seed=1")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
     parser.add_argument("--images", type=_images, default=8, metavar="N", help="how many images (8)")
     which = parser.add_mutually_exclusive_group()

@@ -20,6 +20,7 @@ exit codes: 0 done, 2 a mistake
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import sys
 from pathlib import Path
@@ -149,8 +150,9 @@ def _report_study(arguments: argparse.Namespace, kind: str) -> int:
         raise RunError("--each is for runs: a study's page lists every run; leave it out")
     study = read_study(arguments.runs[0])
     if arguments.output is None and arguments.format is None:
+        written = write_study_report(study)  # before anything is shown, whose reader may go
         show(study_parts(study))
-        for path in write_study_report(study):
+        for path in written:
             sys.stdout.write(f"{path}\n")
         sys.stdout.write("for other charts, change [[sweep.report]] and run sslkit sweep: it runs nothing twice\n")
         return 0
@@ -234,7 +236,8 @@ def show(parts: Iterable[Table | str]) -> None:
     """Print tables and lines: on a terminal in its width, and otherwise wide, so that no line is broken."""
     from rich.console import Console
 
-    _print(parts, Console(highlight=False, markup=False, emoji=False))
+    with contextlib.suppress(SystemExit):  # rich's answer to a reader that has gone; what is left to do may matter
+        _print(parts, Console(highlight=False, markup=False, emoji=False))
 
 
 def _print(parts: Iterable[Table | str], console: Console) -> None:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", type=Path, help="the recipe, a TOML file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes, such as pretrain.epochs=10")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="changes, such as pretrain.epochs=10"
+    )
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="where run folders go (runs)")
     parser.add_argument("--into", type=Path, metavar="DIR", help="this very run folder: create it or go on with it")

@@ -16,6 +16,7 @@ exit codes: 0 all done, 1 some runs failed, 2 a mistake in what was asked, 75 st
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import time
@@ -40,7 +41,9 @@ _SWITCHES: Final = ("compile", "deterministic", "skip_absent")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", type=Path, help="a recipe with a [sweep] table")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes to what all runs have in common")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], metavar="key=value", help="changes to what all runs have in common"
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and what they would cost; run nothing")
     parser.add_argument("--data-root", type=Path, metavar="DIR", help="what the recipe's folder keys are below")
     parser.add_argument(
@@ -65,14 +68,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-timeout", type=seconds, metavar="S", help="as of sslkit run")
     parser.add_argument("--step-timeout", type=seconds, metavar="S", help="as of sslkit run")
     parser.add_argument("--slurm", metavar="OPTIONS", help='submit it to SLURM: "gres=gpu:8 time=24:00:00"')
-    parser.add_argument(
-        "--parts", type=positive, metavar="N", default=1, help="jobs for --slurm; they divide the runs (1)"
-    )
+    parser.add_argument("--parts", type=positive, metavar="N", help="jobs for --slurm; they divide the runs (1)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the study, or say what it would run."""
     from sslkit.cli.forecast import dry_run
+    from sslkit.errors import RunError
     from sslkit.recipe.sweep import load_sweep
     from sslkit.run_folder import require_writable
     from sslkit.studies.former import former_results
@@ -87,6 +89,8 @@ def main(arguments: argparse.Namespace) -> int:
         return dry_run(sweep, chosen, folder, arguments)
     require_writable(folder)
     require_free(folder, sweep.name)
+    if arguments.parts is not None and arguments.slurm is None:
+        raise RunError("--parts divides the runs among jobs of --slurm; for one of several machines say --part I/N")
     if arguments.slurm is not None:
         return _submit(sweep, folder, arguments)
     return _run(sweep, chosen, folder, arguments)
@@ -131,12 +135,13 @@ def _place(sweep: Sweep, text: str) -> tuple[str, str]:
 
 def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argparse.Namespace) -> int:
     from sslkit.cli.forecast import amount, require_ready
-    from sslkit.engine.environment import cuda_devices
+    from sslkit.engine.environment import choose_device, cuda_devices
     from sslkit.launch.study import Runs, got_anywhere, slots
     from sslkit.launch.sweep import run_jobs
     from sslkit.studies.study import read_study
     from sslkit.studies.study_report.facts import lacks_of
 
+    choose_device(arguments.device)  # one that is not there shows before any run
     places = slots(arguments.device, cuda_devices(), nproc=arguments.nproc, jobs=arguments.jobs)
     runs = Runs(sweep, folder, _flags(arguments), may_lack_data=arguments.skip_absent)
     left = runs.left(points, retry_failed=arguments.retry_failed)
@@ -160,7 +165,7 @@ def _run(sweep: Sweep, points: Sequence[Point], folder: Path, arguments: argpars
             for lack in lacks_of(read_study(folder)):  # before hours have gone into the others
                 _say(f"note: {lack}")
         if is_mistake(ending):
-            _say("no other run is begun, for the mistake may be in all of them; mend it and run the same command again")
+            _say("no other run is begun, for the mistake may be in all of them; correct it and repeat the command")
             code = EXIT_MISTAKE
         elif ending.code not in (0, EXIT_CRASH, EXIT_MISTAKE):
             code = max(code, ending.code)
@@ -200,7 +205,7 @@ def _submit(sweep: Sweep, folder: Path, arguments: argparse.Namespace) -> int:
         name=sweep.name,
         into=folder,
         runs=arguments.runs,
-        jobs=arguments.parts,
+        jobs=arguments.parts or 1,
         options=arguments.slurm,
     )
     sys.stdout.write(safe_text(told))
@@ -242,8 +247,11 @@ class _Progress:
 def _say(text: str) -> None:
     from sslkit.text import safe_text
 
-    sys.stdout.write(safe_text(text) + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(safe_text(text) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has gone, and the runs go on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _score(record: Record) -> str:

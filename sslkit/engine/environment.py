@@ -21,6 +21,7 @@ from sslkit.engine.distributed import World, world_size
 from sslkit.errors import RunError
 from sslkit.recipe.plan import Recipe
 from sslkit.run_folder import read_json, write_json
+from sslkit.text import safe_text
 
 logger = logging.getLogger("sslkit")
 
@@ -110,7 +111,7 @@ def note_environment(folder: Path, recipe: Recipe, device: torch.device, *, comp
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "compiled_views": compiled_views,
         "commit": _commit(),
-        "command": sys.argv,
+        "command": [safe_text(word) for word in sys.argv],
     }
     before = read_json(path)
     moved = [key for key in _ROUNDING if before is not None and before.get(key) != now[key]]

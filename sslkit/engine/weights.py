@@ -92,8 +92,8 @@ def load_backbone(
         input_size = _same(str(weights), "input_size", told["input_size"], input_size)
     if input_size is None:
         raise RunError(
-            f"{weights}: nothing says for which images it was trained; say it: input_size = 224 in the recipe's "
-            "[backbone], or load_backbone(..., input_size=224)"
+            f"{weights}: nothing says for which images it was trained; say it: backbone.input_size=224, or "
+            "load_backbone(..., input_size=224)"
         )
     model = FrozenModel(backbone, normalisation=normalisation, input_size=input_size, device=device, workers=workers)
     model.source = source

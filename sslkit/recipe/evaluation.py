@@ -33,6 +33,10 @@ def load_evaluation(path: str | Path, weights: str, overrides: Sequence[str] = (
     Raises:
         RecipeError: With every problem found, one line each.
     """
+    for override in overrides:
+        table, _, key = override.partition("=")[0].strip().partition(".")
+        if table == "pretrain" and key.partition(".")[0] not in ("data", "backbone"):
+            raise RecipeError(f"override {override!r}: nothing is pretrained here; only data and backbone are used")
     document = load_document(Path(path), overrides)
     tree = document.tree
     if not tree.get("evaluate"):

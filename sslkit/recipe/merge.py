@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from sslkit.errors import RecipeError
 from sslkit.recipe.read import Document, KeyPath, read_document, require_plain
+from sslkit.text import one_line
 
 RANDOM: Final = "random"
 """Names weights as they are initialised."""
@@ -37,15 +38,25 @@ def load_document(path: Path, overrides: Sequence[str] = ()) -> Document:
     """Read a recipe, everything it extends, and apply overrides such as `pretrain.batch_size=512`.
 
     Raises:
-        RecipeError: A file cannot be read, `extends` goes in a circle, or an override does not fit.
+        RecipeError: A file cannot be read, `extends` goes in a circle, an override does not fit, or a text is not
+            Unicode, as names of files need not be.
     """
+    for text in (str(path.absolute()), *overrides):
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise RecipeError(f"{one_line(text)}: is not UTF-8, and a recipe cannot say it; rename it")
     document = _load_chain(path, ())
-    for override in overrides:
+    for override in sorted(overrides, key=_names_first):
         _apply_override(document, override)
     if overrides:
         require_plain(document, document.tree)
         _make_paths_absolute(document.tree, Path.cwd())  # those of files are absolute by now
     return document
+
+
+def _names_first(override: str) -> tuple[bool, int]:
+    """Order overrides: another name of a component replaces its table, so it goes before what is said of that table."""
+    *above, key = override.partition("=")[0].strip().split(".")
+    return (False, len(above)) if above and key == "name" else (True, 0)
 
 
 def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
@@ -63,7 +74,7 @@ def _load_chain(path: Path, above: tuple[Path, ...]) -> Document:
     base = document.tree.pop("extends")
     if not isinstance(base, str):
         raise RecipeError(f"{document.where(('extends',))} extends: should be the path of one recipe")
-    base_path = _absolute(path.parent, base)
+    base_path = _absolute(resolved.parent, base)
     if not os.path.isfile(base_path):  # noqa: PTH113 unlike pathlib's, it answers for any text at all
         raise RecipeError(f"{document.where(('extends',))} extends: there is no file {base_path}")
     extended = _load_chain(base_path, (*above, resolved))

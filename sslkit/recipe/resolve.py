@@ -121,6 +121,7 @@ class _Resolver:
         self._report((), problems)
         plugins = self._plugin_files()
         self.installed = Registry.discover(plugins)
+        self._check_files()
         self._check_requires()
         self._check_parts()
         return (keys if isinstance(keys, RecipeKeys) else None), plugins
@@ -283,6 +284,12 @@ class _Resolver:
             if path.name in [other.name for other in paths[:number]]:  # a run keeps them in one folder
                 self._problem(("plugins", number), f"two files are called {path.name}; rename one")
         return tuple(path for path in paths if path.is_file())
+
+    def _check_files(self) -> None:
+        listed = self.document.tree.get("plugins", [])
+        for record in self.installed.plugin("local"):
+            if record.status != "ok":
+                self._problem(("plugins", listed.index(record.location)), record.reason)
 
     def _check_requires(self) -> None:
         listed = self.document.tree.get("requires", [])

@@ -14,6 +14,7 @@ import pydantic
 from annotated_types import Ge, Gt, Le, MinLen
 from pydantic import Field
 
+from sslkit.errors import PluginError
 from sslkit.registry.discover import Registry
 from sslkit.registry.options import STRICT, signature_of
 from sslkit.registry.register import Component
@@ -223,7 +224,7 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
         variants = [
             _component_schema(component, keys)
             for component in registry.components(kind)
-            if component.name.partition(".")[0] in chosen
+            if component.name.partition(".")[0] in chosen and _can_be_loaded(component)
         ]
         tables[_definition(slot)] = {"type": "object", "anyOf": variants}
     schema = _inlined(RecipeKeys.model_json_schema(by_alias=True))
@@ -248,6 +249,15 @@ def json_schema(registry: Registry, namespaces: Iterable[str] | None = None) -> 
         "title": "sslkit recipe",
         "$defs": tables,
     }
+
+
+def _can_be_loaded(component: Component) -> bool:
+    """Return whether it can be asked for its options: one that cannot is no harm to the others."""
+    try:
+        signature_of(component)
+    except PluginError:
+        return False
+    return True
 
 
 def _reference(slot: str) -> dict[str, str]:

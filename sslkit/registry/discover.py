@@ -22,7 +22,7 @@ from sslkit.text import did_you_mean
 
 RESERVED: Final = ("builtin", "core", "sslkit", "local")
 
-NAMESPACE = re.compile(r"[a-z][a-z0-9_]*")
+NAMESPACE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
 class Registry:
@@ -104,10 +104,8 @@ class Registry:
         works = any(record.status == "ok" for record in rows)
         for record in rows:
             if dot and (record.status == "failed" or not works):
-                return (
-                    f'plugin "{namespace}" ({record.owner}) is there but cannot be used: {record.reason}; '
-                    f"see: sslkit plugins {namespace} --traceback"
-                )
+                more = f"; see: sslkit plugins {namespace} --traceback" if record.traceback and record.version else ""
+                return f'plugin "{namespace}" ({record.owner}) is there but cannot be used: {record.reason}{more}'
         if others := self.named(name):
             return f"{name} is a component of kind {others[0].kind}, not {kind}"
         advice = did_you_mean(name, [component.name for component in self.components(kind)])

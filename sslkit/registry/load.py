@@ -145,9 +145,12 @@ def _check_api(record: PluginRecord, module: ModuleType) -> None:
     record.api = api if isinstance(api, int) else None
     if api not in SUPPORTED_APIS:
         newer = isinstance(api, int) and api > max(SUPPORTED_APIS)
+        advice = f"install a newer {'sslkit' if newer else record.distribution}"
+        if not isinstance(api, int):
+            advice = "write it as a whole number"
         raise PluginError(
             f"{module.__name__} says SSLKIT_API = {one_line(repr(api), 40)}; this sslkit ({sslkit.__version__}) speaks "
-            f"{wanted}: install a newer {'sslkit' if newer else record.distribution}"
+            f"{wanted}: {advice}"
         )
 
 
@@ -161,8 +164,12 @@ def _contained(record: PluginRecord) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # SystemExit, and what test tools raise, are no Exception
-        kind = "" if isinstance(error, PluginError) else f"{type(error).__name__}: "
-        record.refuse("failed", kind + one_line(error))
+        if isinstance(error, PluginError):
+            record.refuse("failed", one_line(error))
+        else:
+            *_, frame = traceback.extract_tb(error.__traceback__)
+            place = f" ({Path(frame.filename).name}:{frame.lineno})"
+            record.refuse("failed", f"{type(error).__name__}: {one_line(error)}{place}")
         record.traceback = traceback.format_exc()
     notes = []
     if hidden.num_characters:

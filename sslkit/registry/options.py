@@ -33,6 +33,15 @@ _MODULE: Final = "torch.nn.modules.module"
 
 REQUIRED: Final = "is required"
 
+# What pydantic calls by JSON's words, by its type of error and whether a table was given.
+_IN_TOML: Final = {
+    ("list_type", True): "should be a list of tables: write it with two brackets, [[...]]",
+    ("list_type", False): "should be a list, in brackets",
+    ("tuple_type", True): "should be a list of tables: write it with two brackets, [[...]]",
+    ("tuple_type", False): "should be a list, in brackets",
+    ("dict_type", False): "should be a table",
+}
+
 
 class Problem(NamedTuple):
     """One thing wrong with a table.
@@ -142,8 +151,16 @@ def check_options(
 
     Returns:
         All options with defaults filled in, and the problems; the options are empty if there are any.
+
+    Raises:
+        PluginError: An option is called as a key of the engine in that table: it could never be set.
     """
-    model = signature_of(component).model
+    model, beside = signature_of(component).model, list(beside)
+    for taken in sorted(model.model_fields.keys() & set(beside)):
+        raise PluginError(
+            f"{component.kind} {component.name} of {component.owner}: its option {taken!r} is a key of the engine in "
+            "that table and could never be set; call it otherwise"
+        )
     checked, problems = validate(model, given, beside)
     if checked is None:
         return {}, problems
@@ -211,6 +228,7 @@ def _problem(
     if kind == "missing":
         return Problem(location, REQUIRED)
     message = details["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    message = _IN_TOML.get((kind, isinstance(details.get("input"), dict)), message)
     return Problem(_within(given, location), f"{message}, got {_shown(details.get('input'))}")
 
 

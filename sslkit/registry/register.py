@@ -6,7 +6,9 @@ themselves. Called by `discover`, which gives every plugin a `Register` of its o
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -65,11 +67,13 @@ class Component:
         """
         module_name, _, attribute = self.target.partition(":")
         try:
-            module = self.module or import_module(module_name)
+            with contextlib.redirect_stdout(sys.stderr):  # what it prints is no answer of a command's
+                module = self.module or import_module(module_name)
         except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self.kind} {self.name} of {self.owner} cannot be imported: "
-                f"{type(error).__name__}: {one_line(error)}; see: sslkit components {self.name} -v"
+                f"{type(error).__name__}: {one_line(error)}"
+                f"{'' if self.module else f'; see: sslkit components {self.name} -v'}"
             ) from error
         try:
             factory: Callable[..., Any] = getattr(module, attribute)

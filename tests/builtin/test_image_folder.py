@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sslkit import BadImageError, DataError, Listing
+from sslkit import AbsentError, BadImageError, DataError, Listing
 from sslkit.builtin.data.image_folder import ImageFiles, ImageFolder
 
 
@@ -370,3 +370,11 @@ def test_a_class_is_the_same_however_its_accents_are_encoded(tmp_path):
     draw(tmp_path, f"train/{one}/a.png", "train/tea/b.png", f"test/{two}/c.png")
     test = ImageFolder(tmp_path).split("test")
     assert test.labels.tolist() == [0]
+
+
+def test_validation_images_that_are_the_test_are_not_chosen_by(tmp_path):
+    draw(tmp_path, "train/cat/a.png", "train/dog/b.png", "val/cat/c.png", "val/dog/d.png")
+    data = ImageFolder(tmp_path, test="val")
+    assert len(data.split("test")) == 2
+    with pytest.raises(AbsentError, match="val: is the test split; validation has none"):
+        data.split("validation")

@@ -34,9 +34,8 @@ def test_the_list_goes_by_kind_and_names_owners(capsys):
 
 def test_the_list_ends_with_what_cannot_be_used(capsys, install):
     install("shaky", "1 / 0")
-    assert shown(capsys).splitlines()[-1] == (
-        "cannot be used: shaky (toy-shaky 1.0): ZeroDivisionError: division by zero"
-    )
+    last = shown(capsys).splitlines()[-1]
+    assert last.startswith("cannot be used: shaky (toy-shaky 1.0): ZeroDivisionError: division by zero (toy_module_")
 
 
 def test_the_list_for_a_program(capsys, install):
@@ -74,7 +73,7 @@ def test_one_component(capsys):
 def test_unknown_names(capsys, install, name, message):
     install("shaky", "1 / 0")
     assert main(["components", name]) == 2
-    assert capsys.readouterr().err == f"error: {message}\n"
+    assert re.sub(r" \(\w+\.py:\d+\)", "", capsys.readouterr().err) == f"error: {message}\n"
 
 
 def test_a_component_that_cannot_be_imported(capsys, install):

@@ -161,3 +161,50 @@ def test_a_place_where_no_folder_can_be_is_refused_before_the_recipe_is_read(cap
     (line,) = errors(capsys, "run", tmp_path / "lost.toml", flag, "/proc/no/runs")
     assert "/proc/no/runs: is not writable (" in line
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [("plugins >&-", 0), ("check nowhere.toml 2>&-", 2), ("components --json >&- 2>&-", 0)]
+)
+def test_closed_streams_are_nobodys_fault(words, code, tmp_path):
+    shown = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m sslkit {words}"], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert (shown.returncode, "Traceback" in shown.stderr) == (code, False)
+
+
+def test_a_home_is_meant_behind_an_equals_sign_too(command, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "x.toml").write_text("[pretrain")
+    shown = command("sweep", "~/x.toml", "--runs=~/here", env=os.environ | {"HOME": str(home)})
+    assert f"error: {home}/x.toml:1" in shown.stderr
+
+
+@pytest.mark.parametrize(
+    "words", ["run {recipe} --runs {link}", "run {recipe} --into {link}/x", "embed . . -o {link}/x.npz"]
+)
+def test_a_link_to_what_is_not_there_is_refused_before_any_work(command, light, tmp_path, words):
+    link = tmp_path / "link"
+    link.symlink_to("unmounted")
+    shown = command(*words.format(recipe=light(), link=link).split())
+    assert shown.returncode == 2
+    assert f"error: {link}: is a link to unmounted, which is not there" in shown.stderr
+
+
+def test_what_is_required_is_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["run"])
+    assert "required: recipe;" in capsys.readouterr().err
+
+
+def test_parts_need_jobs_to_be_divided_among(command, light, tmp_path):
+    recipe = light()
+    recipe.write_text(recipe.read_text() + "\n[sweep.axes]\nseed = [0, 1]\n")
+    shown = command("sweep", recipe, "--parts", "3", "--into", tmp_path / "study")
+    assert "error: --parts divides the runs among jobs of --slurm" in shown.stderr
+
+
+def test_other_weights_are_not_pretrained(command, light):
+    shown = command("evaluate", "random", light(), "pretrain.epochs=3")
+    assert "nothing is pretrained here; only data and backbone are used" in shown.stderr

@@ -148,7 +148,7 @@ def test_mistakes_in_a_reference_name_the_study_and_the_file_and_the_row(study, 
     assert all(f"light.toml:37 sweep.report.0.reference: {tmp_path / 'paper.toml'}:" in problem for problem in found)
     assert [problem.rpartition("paper.toml:")[2] for problem in found] == [
         '6 values.1.value: should be a valid number, got "x"',
-        "8 values.2.at: should be an object, got 3",
+        "8 values.2.at: should be a table, got 3",
         '10 values.2.mesure: unknown key; did you mean "measure"?',
     ]
 

@@ -103,7 +103,7 @@ def test_a_chain_of_files(chain, tmp_path):
 
 def test_places_point_to_the_file_that_says_it(chain, tmp_path):
     document = load_document(chain)
-    root, middle = (f"{chain.parent / '../base' / name}" for name in ("root.toml", "middle.toml"))
+    root, middle = tmp_path / "base" / "root.toml", f"{chain.parent / '../base/middle.toml'}"
 
     def where(*path):
         return document.where(path)

@@ -1,6 +1,7 @@
 """Resolving: every problem of a recipe at once, each with its place; and what a good one resolves to."""
 
 import importlib.metadata
+import re
 
 import pytest
 
@@ -186,11 +187,15 @@ def test_a_broken_plugin_stops_only_the_recipe_that_names_it(install, light):
     assert "ZeroDivisionError: division by zero" in problem
 
 
-def test_a_broken_file_that_is_listed_but_not_named_is_harmless(light, tmp_path):
-    (tmp_path / "broken.py").write_text("1 / 0")
+def test_a_broken_file_that_is_listed_is_a_mistake_whether_or_not_it_is_used(light, tmp_path):
+    (tmp_path / "broken.py").write_text("\n1 / 0")
     path = light('["light.py"]', '["light.py", "broken.py"]')
-    load_recipe(path)
-    assert "division by zero" in problems(path, "pretrain.objective.name=local.lost")[0]
+    said = "light.toml:3 plugins.1: ZeroDivisionError: division by zero (broken.py:2)"
+    assert problems(path) == [said]
+    assert said in problems(path, "pretrain.objective.name=local.lost")
+    (tmp_path / "twice.py").write_text((tmp_path / "light.py").read_text())
+    (problem,) = problems(light('["light.py"]', '["light.py", "twice.py"]'))
+    assert re.search(r"plugins\.1: .* is registered by the file light\.py already", problem)
 
 
 def test_requires(light, install):
@@ -224,3 +229,27 @@ def test_a_component_that_cannot_be_imported_is_a_problem_not_a_traceback(instal
     assert problem.startswith(
         "light.toml:23 pretrain.objective.name: objective hollow.gone of toy-hollow 1.0 cannot be"
     )
+
+
+def test_an_option_that_an_engine_key_hides_is_refused(light, tmp_path):
+    (tmp_path / "hides.py").write_text(
+        "from sslkit import hookimpl\nSSLKIT_API = 1\ndef quick(params, *, weight_decay: float = 0.5): ...\n@hookimpl\n"
+        "def sslkit_register(register): register.optimizer('quick', 'hides:quick', summary='hides a key')\n"
+    )
+    path = light('["light.py"]', '["light.py", "hides.py"]')
+    (problem,) = problems(path, "pretrain.optimizer.name=local.quick", "pretrain.optimizer.learning_rate=1.0")
+    assert "optimizer local.quick of the file hides.py: its option 'weight_decay' is a key of the engine" in problem
+
+
+def test_a_name_is_set_before_what_is_said_of_its_table(light):
+    overrides = ["pretrain.optimizer.learning_rate=0.25", "pretrain.optimizer.name=builtin.adamw"]
+    recipe = load_recipe(light(), overrides)
+    assert recipe.pretrain.optimizer.component.name == "builtin.adamw"
+    assert recipe.pretrain.optimizer.keys["learning_rate"] == 0.25
+    (problem,) = problems(light(), "pretrain.optimizer.name=builtin.adamw")
+    assert problem.endswith("learning_rate: is required; another name replaces the whole table, so say it again")
+
+
+def test_names_of_files_that_are_no_text_cannot_be_said(light, tmp_path):
+    with pytest.raises(RecipeError, match=r"is not UTF-8, and a recipe cannot say it; rename it"):
+        load_recipe(light(), ["pretrain.weights=n\udce9"])

@@ -240,7 +240,7 @@ def test_a_local_file_that_is_missing_or_broken_is_blamed_for_its_components_onl
     registry = Registry.discover([local(tmp_path), broken, tmp_path / "missing.py", tmp_path])
     statuses = [(record.status, record.reason) for record in registry.plugin("local")]
     assert statuses[0] == ("ok", "")
-    assert statuses[1] == ("failed", "ZeroDivisionError: division by zero")
+    assert statuses[1] == ("failed", "ZeroDivisionError: division by zero (broken.py:1)")
     assert "there is no file" in statuses[2][1]
     assert "there is no file" in statuses[3][1]
     assert registry.get("objective", "local.my_loss")

@@ -119,9 +119,9 @@ REFUSED = [
     ("on", 1, "should be a valid boolean, got 1"),
     ("on", "true", 'should be a valid boolean, got "true"'),
     ("mode", "fats", "should be 'fast' or 'slow', got \"fats\""),
-    ("shape", 3, "should be a valid array, got 3"),
+    ("shape", 3, "should be a list, in brackets, got 3"),
     ("either", 1.5, "should be a valid integer, got 1.5 or should be a valid string, got 1.5"),
-    ("table", [], "should be an object, got []"),
+    ("table", [], "should be a table, got []"),
 ]
 
 

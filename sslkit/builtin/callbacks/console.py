@@ -39,9 +39,8 @@ class Console:
 
     def __init__(self) -> None:
         self._live = sys.stdout.isatty()
-        self._rich = _Terminal(
-            file=sys.stdout, width=None if self._live else _WIDTH, highlight=False, no_color=not self._live
-        )
+        plain: dict[str, Any] = {} if self._live else {"width": _WIDTH, "no_color": True}
+        self._rich = _Terminal(file=sys.stdout, highlight=False, **plain)
         self._progress: Progress | None = None
         self._task = TaskID(0)
         self._run: RunInfo | None = None
@@ -136,7 +135,7 @@ class Console:
         if self._run is not None:
             folder = self._run.folder
             asked = isinstance(error, KeyboardInterrupt) or hasattr(error, "exit_code")
-            first = "" if asked else "once the error below is mended, "
+            first = "" if asked else "once the error below is corrected, "
             self.say(f"the run so far is in {folder}; {first}the same command with --into {folder} goes on")
 
     @hookimpl

@@ -181,7 +181,7 @@ class ImageFolder:
         """Return the split `pretrain`, `train`, `validation` or `test`.
 
         Raises:
-            AbsentError: There is no such split.
+            AbsentError: There is no such split; the validation images are none where they are to be the test.
             DataError: It is empty, has a class that the train split lacks, or lies in a folder that an option names and
                 that is not there.
         """
@@ -189,6 +189,8 @@ class ImageFolder:
             name = "train"
         if name not in self._folders:
             raise AbsentError(f"no split {one_line(name)!r}{did_you_mean(name, ['pretrain', *self._folders])}")
+        if name == "validation" and self._folders["validation"] == self._folders["test"]:
+            raise AbsentError(f"{one_line(self._root / self._folders['test'])}: is the test split; validation has none")
         if name not in self._splits:
             folder = self._root / self._folders[name]
             if not folder.is_dir():

@@ -89,6 +89,6 @@ def _labelled(pretrained: Pretrained, data: Data, split: str, factor: Any) -> Fe
     if len(values) != len(factor):
         raise DataError(
             f'builtin.factor_probe: {len(values)} images of the split "{split}" were read, and the data know the '
-            f"factors of {len(factor)}; mend the images that were left out"
+            f"factors of {len(factor)}; repair the images that were left out"
         )
     return Features(values, torch.as_tensor(factor, dtype=torch.int64))

@@ -108,7 +108,7 @@ def test_a_failed_run_says_how_to_go_on(capsys):
     )
     console.sslkit_run_failed(RuntimeError("x"))
     said = capsys.readouterr().out
-    assert "runs/toy; once the error below is mended, the same command with --into runs/toy goes on" in said
+    assert "runs/toy; once the error below is corrected, the same command with --into runs/toy goes on" in said
     console.sslkit_run_failed(KeyboardInterrupt())
     assert "runs/toy; the same command" in capsys.readouterr().out
     logging.getLogger("sslkit").warning("after the end")
