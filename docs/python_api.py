@@ -97,12 +97,15 @@ def _constant(page: ModuleType, name: str) -> tuple[str, str]:
     """Return the assignment of a name that is neither class nor function, and the docstring behind it."""
     homes = [module for path, module in sys.modules.items() if path.startswith(page.__name__) and name in vars(module)]
     for module in homes:
-        body = ast.parse(inspect.getsource(module)).body
+        source = inspect.getsource(module)
+        body = ast.parse(source).body
         for statement, behind in zip(body, [*body[1:], None], strict=True):
             targets = getattr(statement, "targets", [getattr(statement, "target", None)])
             if isinstance(statement, ast.Assign | ast.AnnAssign) and getattr(targets[0], "id", None) == name:
                 is_text = isinstance(behind, ast.Expr) and isinstance(behind.value, ast.Constant)
-                return ast.unparse(statement), inspect.cleandoc(behind.value.value) if is_text else ""
+                return ast.get_source_segment(source, statement) or "", inspect.cleandoc(
+                    behind.value.value
+                ) if is_text else ""
     raise SystemExit(f"docs/python_api.py: {name} is nowhere assigned")
 
 
