@@ -116,7 +116,7 @@ class Chunks(WithPluginFiles, TorchDataset["Chunk | SslkitError"]):
 def as_labels(labels: npt.ArrayLike) -> Tensor:
     """Return the labels of images, whatever integers a dataset has: int64 [n], or int8 [n, classes]."""
     numbers = np.asarray(labels)
-    if numbers.dtype.kind not in "biu":
+    if numbers.size and numbers.dtype.kind not in "biu":  # there may be no image left that can be read
         raise DataError(f"labels should be whole numbers, -1 for none, but one is {one_line(_no_number(labels), 40)!r}")
     tensor = torch.as_tensor(numbers)
     return tensor.long() if tensor.ndim == 1 else tensor.to(torch.int8)

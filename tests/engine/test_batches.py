@@ -190,6 +190,7 @@ def test_a_generator_whose_number_of_sizes_depends_on_the_image_is_told_so():
 def test_labels_of_any_integer_are_int64_and_several_to_an_image_int8(kind):
     assert as_labels([kind(3), kind(0)]).dtype == as_labels(np.array([3, 0], dtype=kind)).dtype == torch.int64
     assert as_labels([np.array([1, 0], dtype=kind)]).dtype == torch.int8
+    assert as_labels([]).tolist() == []
 
 
 def test_prepared_views_of_several_sizes_keep_their_order():
