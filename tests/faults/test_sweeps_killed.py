@@ -49,14 +49,15 @@ def table(folder):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Return the recipe of a study and the folder of one that nobody disturbed."""
+    """Return the recipe of a study, the folder of one that nobody disturbed, and the seconds that it took."""
     folder = tmp_path_factory.mktemp("study")
     recipe = folder / "toy.toml"
     recipe.write_text(RECIPE + SWEEP)
+    began = time.monotonic()
     process = start(recipe, folder / "whole", "--jobs", "2")
     said, _ = process.communicate(timeout=400)
     assert process.returncode == 0, said
-    return recipe, folder / "whole"
+    return recipe, folder / "whole", time.monotonic() - began
 
 
 def kill_and_go_on(recipe, folder, kills, longest):
@@ -64,7 +65,7 @@ def kill_and_go_on(recipe, folder, kills, longest):
     chance, hits = random.Random(0), 0
     for kill in range(kills):
         process = start(recipe, folder, "--jobs", "2")
-        time.sleep(chance.uniform(2.0, longest))
+        time.sleep(chance.uniform(1.0, longest))
         number = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)[kill % 3]
         process.send_signal(number)
         said, _ = process.communicate(timeout=60)
@@ -78,8 +79,8 @@ def kill_and_go_on(recipe, folder, kills, longest):
 
 @pytest.mark.slow
 def test_a_sweep_killed_ten_times_ends_with_the_same_table(whole, tmp_path):
-    recipe, undisturbed = whole
-    hits = kill_and_go_on(recipe, tmp_path / "killed", kills=10, longest=14.0)
+    recipe, undisturbed, seconds = whole
+    hits = kill_and_go_on(recipe, tmp_path / "killed", kills=10, longest=max(3.0, seconds / 3))
     assert hits >= 5
     assert table(tmp_path / "killed") == table(undisturbed)
     assert len((tmp_path / "killed" / "results.jsonl").read_text().splitlines()) == 8
@@ -87,7 +88,7 @@ def test_a_sweep_killed_ten_times_ends_with_the_same_table(whole, tmp_path):
 
 @pytest.mark.slow
 def test_two_sweeps_of_one_study_divide_its_runs(whole, tmp_path):
-    recipe, undisturbed = whole
+    recipe, undisturbed, _ = whole
     both = [start(recipe, tmp_path / "shared") for _ in range(2)]
     said = [process.communicate(timeout=400)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
