@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from sslkit.cli import parser
+from sslkit.cli import parser, silence_stdout
 from sslkit.errors import SslkitError
 from sslkit.text import one_line, safe_text
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # the reader, such as head -1, has gone
-        _silence_stdout()
+        silence_stdout()
         return 0
 
 
@@ -79,10 +79,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if overrides:
         namespace.overrides = [*namespace.overrides, *overrides]
     return namespace
-
-
-def _silence_stdout() -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

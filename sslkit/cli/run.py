@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from sslkit.engine.run import run
 
-    console = recipe.registry.get("callback", "builtin.console").load()()
+    console = recipe.installed.get("callback", "builtin.console").load()()
     info = run(
         recipe,
         data_root=arguments.data_root,

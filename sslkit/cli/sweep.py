@@ -16,7 +16,6 @@ exit codes: 0 all done, 1 some runs failed, 2 a mistake in what was asked, 75 st
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 import time
@@ -24,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from sslkit.cli import silence_stdout
 from sslkit.cli.run import count, positive, seconds
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _say(text: str) -> None:
         sys.stdout.write(safe_text(text) + "\n")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has gone, and the runs go on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence_stdout()
 
 
 def _score(record: Record) -> str:

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader
 from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage, BadImages
 from sslkit.engine.chunks import CHUNK, Chunk, Chunks, require_one_shape
 from sslkit.engine.distributed import World, rank, world_size
-from sslkit.engine.interfaces import Data, Dataset, Views
+from sslkit.engine.interfaces import Data, Dataset, Views, dataset_of
 from sslkit.engine.loader import loaded
 from sslkit.engine.order import Indices, Order
 from sslkit.engine.randomness import Keys, sample_keys
@@ -86,8 +86,7 @@ class Source:
             raise DataError(f"{data} is the name of a folder; open it: sslkit.ImageFolder({str(data)!r})")
         if isinstance(data, DataLoader):
             raise DataError("a DataLoader has batches already; give its dataset: loader.dataset")
-        # torchvision's datasets have a `split` too: a word.
-        dataset: Dataset = data.split("pretrain") if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,assignment]
+        dataset = dataset_of(data, "pretrain")
         if len(dataset) == 0:
             raise DataError(f"{one_line(data)}: there is no image to pretrain on")
         table_of = getattr(data, "table", None)

@@ -22,7 +22,7 @@ from sslkit.engine.bad_images import MAX_BAD_FRACTION, BadImage
 from sslkit.engine.centre_crop import CENTRAL_SHARE, fit_image, fit_tensors
 from sslkit.engine.chunks import CHUNK, WithPluginFiles, as_labels
 from sslkit.engine.distributed import from_all, rank, rows_of, world_size
-from sslkit.engine.interfaces import Data, Dataset
+from sslkit.engine.interfaces import Data, Dataset, dataset_of
 from sslkit.engine.loader import Noted, between, loaded
 from sslkit.errors import DataError
 from sslkit.images import BadImageError, has_damaged_metadata, open_image
@@ -73,7 +73,7 @@ def extract(model: FrozenModel, data: Data | Dataset, split: str, wanted: set[st
         DataError: The split does not exist, is empty, or has an image that cannot be read; with
             `on_bad_image = "replace"` those are left out, and only too many of them are an error.
     """
-    dataset: Dataset = data.split(split) if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,assignment]
+    dataset = dataset_of(data, split)
     if len(dataset) == 0:
         raise DataError(f"the {split} split of {one_line(data)} is empty")
     table = _table_of(data, split)

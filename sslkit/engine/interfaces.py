@@ -210,6 +210,16 @@ class Data(Protocol):
         """Return the split `pretrain`, `train`, `validation` or `test`; AbsentError if there is none."""
 
 
+def dataset_of(data: Data | Dataset, split: str) -> Dataset:
+    """Return a split of a data component, or a plain data set as it is.
+
+    Raises:
+        DataError: (by the component) There is no such split.
+    """
+    # torchvision's data sets have a `split` too: a word.
+    return data.split(split) if callable(getattr(data, "split", None)) else data  # type: ignore[union-attr,return-value]
+
+
 class Method(Protocol):
     """A module that turns a batch into a loss: either `forward(batch)`, or `embed` and `loss`.
 

@@ -259,5 +259,5 @@ def _write_report(info: RunInfo) -> None:
 def _hooks(recipe: Recipe, callbacks: Sequence[Any]) -> pluggy.PluginManager:
     if rank() > 0:
         return callback_manager([])
-    jsonl = recipe.registry.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
+    jsonl = recipe.installed.get("callback", "builtin.jsonl").load()()  # every run has its metrics.jsonl
     return callback_manager([jsonl, *callbacks])

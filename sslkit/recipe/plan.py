@@ -94,7 +94,7 @@ class Recipe:
         backbone: What the weights belong to, where they do not say it.
         source: The file it came from.
         derived: What a former run derived from it, to be recomputed and compared; empty in a recipe by hand.
-        registry: The plugins it was checked against.
+        installed: The plugins it was checked against.
     """
 
     name: str
@@ -111,7 +111,7 @@ class Recipe:
     source: Path
     overrides: tuple[str, ...] = ()
     derived: Mapping[str, Any] = field(default_factory=dict)
-    registry: Registry = field(default_factory=lambda: Registry([]), repr=False, compare=False)
+    installed: Registry = field(default_factory=lambda: Registry([]), repr=False, compare=False)
 
     def choices(self) -> Iterator[Choice]:
         """Iterate over every component the recipe names."""

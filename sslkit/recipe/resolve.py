@@ -112,7 +112,7 @@ class _Resolver:
             source=self.source,
             overrides=self.overrides,
             derived=keys.derived or {},
-            registry=self.installed,
+            installed=self.installed,
         )
 
     def _engine_keys(self) -> tuple[RecipeKeys | None, tuple[Path, ...]]:

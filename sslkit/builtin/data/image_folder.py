@@ -206,11 +206,9 @@ class ImageFolder:
         if train != "train" or others:  # taking the whole folder would train on what measures
             raise self._missing("train")
         there = {place.name.lower(): place.name for place in self._root.iterdir() if place.is_dir()}
-        names = {
-            name: next((there[word] for word in words if word in there), None) for name, words in _OTHER_NAMES.items()
-        }
-        if names["train"] and (names["test"] or names["validation"]):
-            said = ", ".join(f'{name} = "{folder}"' for name, folder in names.items() if folder)
+        found = {name: there[word] for name, words in _OTHER_NAMES.items() for word in words if word in there}
+        if "train" in found and len(found) > 1:
+            said = ", ".join(f'{name} = "{folder}"' for name, folder in found.items())
             raise DataError(f"{one_line(self._root)}: its folders look like splits, not like classes; say so: {said}")
         return self._root
 
